@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "lifecycle": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs"},
     "project": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle", "names", "bin"},
     "web": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle"},
-    "bin": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle", "scheduler", "web", "names"},
+    "bin": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle", "scheduler", "web",
+                   "names"},
     "manage": {"errors", "names"},
 }
 # bin and manage are mains: only makeproject's steps (project) may call a bin module.
