@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from boincdock.crypto import read_private, sign_bytes
+from boincdock.crypto import read_private
 from boincdock.errors import InputError
+from boincdock.files.certificates import make_certificate
 from boincdock.protocol.templates import OutputTemplate, parse_output_template
 
 MAX_RESULT_NAME = 191
@@ -54,7 +55,7 @@ def certifier(project: ResultProject) -> Callable[[str, int], str] | None:
     key = read_private(project.key_dir / "upload_private")
 
     def certify(name: str, max_nbytes: int) -> str:
-        return sign_bytes(f"<name>{name}</name><max_nbytes>{max_nbytes}</max_nbytes>".encode(), key)
+        return make_certificate(name, max_nbytes, key)
 
     return certify
 
