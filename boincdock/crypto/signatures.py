@@ -6,7 +6,7 @@ import hmac
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from boincdock.crypto.keys import (
     MODULUS_BYTES,
@@ -64,7 +64,13 @@ def md5_hex(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def md5_of_stream(stream: IO[bytes]) -> tuple[str, int]:
+class Readable(Protocol):
+    """Anything to read bytes from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def md5_of_stream(stream: Readable) -> tuple[str, int]:
     """(hex MD5, number of bytes) of what is left in ``stream``; constant memory."""
     digest = hashlib.md5(usedforsecurity=False)
     nbytes = 0
