@@ -1,0 +1,166 @@
+"""Submitting jobs and watching them, through the project's own commands in the apache container."""
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from boincdock.errors import BoincdockError, InputError
+from boincdock.manage.compose import Compose
+from boincdock.manage.shell import Result
+
+FINAL = ("done", "error")
+_POLL = 1.0
+MAX_INPUT_BYTES = 2 * 2**30
+
+
+def call(compose: Compose, *command: str, stdin: bytes | None = None) -> Any:
+    """Run a project command that prints one JSON document; its own error line becomes ours."""
+    result = compose.project_command(*command, stdin=stdin, check=False)
+    if not result.ok:
+        raise from_inside(result, command[0])
+    try:
+        return json.loads(result.text)
+    except ValueError:
+        raise BoincdockError(f"{command[0]} did not answer in JSON: {result.text.strip()[:200]!r}") from None
+
+
+def from_inside(result: Result, command: str) -> BoincdockError:
+    """The ``error:``/``hint:`` lines of a project command as an error of ours."""
+    message, hint = "", None
+    for line in result.errors.splitlines():
+        if line.startswith("error: ") and not message:
+            message = line.removeprefix("error: ")
+        elif line.startswith("hint: "):
+            hint = line.removeprefix("hint: ")
+    if not message:
+        lines = [line for line in (result.errors + result.text).splitlines() if line.strip()]
+        message = f"{command} failed with status {result.status}" + (f": {lines[-1]}" if lines else "")
+    return BoincdockError(message, hint)
+
+
+def project_status(compose: Compose) -> dict[str, Any]:
+    """``enabled``, ``daemons`` and ``counts`` of a running project."""
+    status = call(compose, "bin/status", "--json")
+    counts = call(compose, "bin/query_jobs", "--json", "--limit", "0")["counts"]
+    return {"enabled": status["enabled"], "daemons": status["daemons"], "counts": counts}
+
+
+def query(compose: Compose, names: Sequence[str] = (), *, state: str | None = None, limit: int = 50) -> dict[str, Any]:
+    """The newest jobs, or the named ones: the answer of ``bin/query_jobs`` (docs/architecture.md)."""
+    command = ["bin/query_jobs", "--json", "--limit", str(len(names) or limit)]
+    for name in names:
+        command += ["--name", name]
+    if state:
+        command += ["--state", state]
+    answer: dict[str, Any] = call(compose, *command)
+    missing = set(names) - {job["name"] for job in answer["jobs"]}
+    if missing:
+        raise InputError(f"no such job: {', '.join(sorted(missing))}", "./manage.py jobs lists the newest ones")
+    return answer
+
+
+def pack(files: Sequence[str]) -> bytes:
+    """A tar of input files (``FILE`` or ``FILE:NAME``) under the names the job shall see.
+
+    Raises InputError for what is missing, no plain file, twice the same name, or too much.
+    """
+    buffer = io.BytesIO()
+    seen: set[str] = set()
+    total = 0
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for word in files:
+            path, name = split_input(word)
+            if name in seen:
+                raise InputError(f"two input files would both be called {name!r}", "give one another name: FILE:NAME")
+            seen.add(name)
+            total += path.stat().st_size
+            if total > MAX_INPUT_BYTES:
+                raise InputError("the input files are larger than 2 GiB together",
+                                 "stage them first: ./manage.py shell, then bin/stage_file")
+            member = tarfile.TarInfo(name)
+            member.size = path.stat().st_size
+            member.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            with path.open("rb") as source:
+                archive.addfile(member, source)
+    return buffer.getvalue()
+
+
+def split_input(word: str) -> tuple[Path, str]:
+    """``FILE`` or ``FILE:NAME`` -> the file and the name the job sees; InputError if it is no readable file."""
+    path, name = Path(word), Path(word).name
+    if not path.exists() and ":" in word:
+        left, _, name = word.rpartition(":")
+        path = Path(left)
+    if not path.is_file():
+        raise InputError(f"input file {str(path)!r} does not exist or is no file")
+    if not name or name in (".", "..") or "/" in name or not name.isprintable():
+        raise InputError(f"{name!r} is not a usable file name")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"input file {str(path)!r} cannot be read: {error.strerror}") from None
+    return path, name
+
+
+def create_docker(compose: Compose, arguments: Sequence[str], inputs: Sequence[str] = ()) -> dict[str, Any]:
+    """One job of the universal Docker app: ``arguments`` as for `docker run`."""
+    command = ["bin/docker_create_work", "--json"]
+    if not inputs:
+        return dict(call(compose, *command, *arguments))
+    return dict(call(compose, *command, "--stdin-files", *arguments, stdin=pack(inputs)))
+
+
+def create_for_app(
+    compose: Compose, app: str, inputs: Sequence[str], options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One job of another app: every input file is staged under a name of its own, then ``bin/create_work``."""
+    staged = []
+    for word in inputs:
+        path, name = split_input(word)
+        answer = call(compose, "bin/stage_file", "--json", "--unique", "--name", name, "-", stdin=path.read_bytes())
+        staged.append(answer["name"])
+    return dict(call(compose, "bin/create_work", "--json", "--appname", app, *options, *staged))
+
+
+def wait(
+    compose: Compose, names: Sequence[str], timeout: float, on_change: Callable[[dict[str, Any]], None],
+    poke: Callable[[], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Until all named jobs are done or have failed; ``on_change`` sees every job whose state changed.
+
+    ``poke`` is called between looks (the demo tells its client to hurry). Raises BoincdockError after
+    ``timeout`` seconds, naming what is unfinished.
+    """
+    deadline = time.monotonic() + timeout
+    shown: dict[str, str] = {}
+    while True:
+        jobs: list[dict[str, Any]] = query(compose, names)["jobs"]
+        for job in jobs:
+            stage = progress(job)
+            if shown.get(job["name"]) != stage:
+                shown[job["name"]] = stage
+                on_change(job)
+        open_jobs = [job for job in jobs if job["state"] not in FINAL]
+        if not open_jobs:
+            return jobs
+        if time.monotonic() > deadline:
+            left = ", ".join(f"{job['name']} ({job['state']})" for job in open_jobs)
+            raise BoincdockError(f"not finished after {timeout:.0f} s: {left}", "see ./manage.py status and logs")
+        if poke:
+            poke()
+        time.sleep(_POLL)
+
+
+def progress(job: dict[str, Any]) -> str:
+    """A job's state in a few words, with what its results add."""
+    granted = sum(result.get("credit") or 0 for result in job.get("results", ()))
+    state = str(job["state"])
+    words = {"unsent": "waiting for a volunteer", "in_progress": "computing", "validating": "reported, to be validated",
+             "assimilating": "valid, outputs on their way to /results", "done": f"done, {granted:.4g} credit granted",
+             "error": f"failed: {job.get('error') or 'see the results'}"}
+    return words.get(state, state)
