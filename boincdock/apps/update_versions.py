@@ -100,11 +100,13 @@ class CheckedVersion:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run of update_versions did: (id, title) of new versions, problems, versions left out by choice."""
+    """What a run of update_versions did: (id, title) of new versions, problems, versions left out by choice,
+    and warnings about registered versions whose folders were changed since."""
 
     added: list[tuple[int, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     declined: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     known: int = 0
 
 
@@ -172,9 +174,18 @@ class Publisher:
                                                 " run xadd)")
                     elif (platforms[platform]["id"], number, plan_class) in known:
                         outcome.known += 1
+                        outcome.warnings += [f"{where}/{name} is not what was published: clients keep the published"
+                                             " one; put the new one into a version folder with a higher number and"
+                                             " give it a new name" for name in self._changed(folder)]
                     else:
                         yield Candidate(folder, app_dir.name, app_id, number, platform, platforms[platform]["id"],
                                         plan_class)
+
+    def _changed(self, folder: Path) -> list[str]:
+        """Names of files of a registered version's folder that differ from the published ones."""
+        names = [p.name for p in sorted(folder.iterdir()) if _is_version_file(p)]
+        staged = [(name, app_file_path(self._project, name)) for name in names]
+        return [name for name, path in staged if path.is_file() and md5_of_file(path) != md5_of_file(folder / name)]
 
     def _check(self, candidate: Candidate) -> CheckedVersion:
         """Read and check everything; all problems of the folder in one error."""
@@ -183,8 +194,7 @@ class Publisher:
         listed = list(spec.files)
         names = {f.physical_name for f in listed}
         for path in sorted(candidate.folder.iterdir()):
-            ignored = path.name.startswith(".") or path.name == "version.xml" or path.name.endswith(".sig")
-            if path.is_file() and not ignored and path.name not in names:
+            if _is_version_file(path) and path.name not in names:
                 listed.append(VersionFile(path.name))
         if not listed:
             raise InputError("the folder holds no files")
@@ -263,6 +273,10 @@ class Publisher:
                 xml_doc=document, plan_class=candidate.plan_class, beta=int(checked.spec.beta))
         except DuplicateKeyError:
             raise InputError("another run of update_versions has just registered it") from None
+
+
+def _is_version_file(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.name != "version.xml" and path.suffix != ".sig"
 
 
 def _folders(parent: Path) -> list[Path]:

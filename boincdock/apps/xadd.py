@@ -130,7 +130,7 @@ def _apply(repository: AppRepository, platforms: list[PlatformEntry], apps: list
             repository.insert_app(name=app.name, user_friendly_name=app.friendly, **_columns(app))
             lines.append(f"added app {app.name}")
             continue
-        least = int(app.options.get("min_version", old["min_version"]))
+        least = int(app.options["min_version"]) if "min_version" in app.options else old["min_version"]
         if (old["user_friendly_name"], old["min_version"]) != (app.friendly, least):
             repository.update_app(old["id"], app.friendly, least)
             lines.append(f"updated app {app.name}")

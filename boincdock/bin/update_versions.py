@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
                               arguments.sign_key)
     if arguments.verbose:
         print(f"{len(outcome.added)} added, {outcome.known} registered before, {len(outcome.declined)} declined")
+    for warning in outcome.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for problem in outcome.problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if outcome.problems else 0

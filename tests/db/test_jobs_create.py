@@ -71,7 +71,8 @@ def test_one_job(project: Project, db: Connection, capsys: pytest.CaptureFixture
     assert re.search(r"<url>(.*)</url>\n    <gzipped_url>\1\.gz</gzipped_url>\n", xml)
     assert "    <md5_cksum>4d095eeac8ed659b1ce69dcef32ed0dc</md5_cksum>\n    <nbytes>3</nbytes>\n" in xml
     assert xml.count("<md5_cksum>") == 2 and "    <sticky/>\n    <no_delete/>\n    <name>primes_table_v3</name>" in xml
-    assert "<file_ref>\n    <file_name>sieve_17.txt</file_name>\n    <open_name>in</open_name>\n    <copy_file/>\n" in xml
+    assert ("<file_ref>\n    <file_name>sieve_17.txt</file_name>\n    <open_name>in</open_name>\n"
+            "    <copy_file/>\n</file_ref>\n") in xml
 
 
 @pytest.mark.parametrize(("argv", "words"), [
