@@ -13,7 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from boincdock.crypto import CryptoError, read_public
+from boincdock.crypto import read_public
+from boincdock.errors import BoincdockError
 from boincdock.files.certificates import verify_certificate
 from boincdock.files.hierarchy import FilesProject, partial_path, upload_path
 from boincdock.files.partial import BusyError, PartialFile
@@ -117,17 +118,20 @@ class UploadHandler:
     """Answers requests for one project; any number of threads, processes and hosts may do so at once.
 
     ``name_check``: see :class:`NameCheck`; None stores every file that its certificate allows.
+    ``min_free_bytes``: with less room on the disk, clients are asked to wait. ``durable``: a file is on the
+    disk before its sender hears so (decision 0031).
     """
 
-    def __init__(self, project: HandlerProject, name_check: NameCheck | None = None) -> None:
+    def __init__(self, project: HandlerProject, name_check: NameCheck | None = None, *,
+                 min_free_bytes: int = DEFAULT_MIN_FREE, durable: bool = False) -> None:
         self._project = project
         self._name_check = name_check
         config: Any = project.config
         self._certificates = not config.ignore_upload_certificates
         self._mode = (config.fuh_set_initial_permission or _DEFAULT_MODE) & 0o666 | 0o600
         self._completed_mode = (config.fuh_set_completed_permission or self._mode) & 0o666
-        self._min_free = int(getattr(config, "fuh_min_free_bytes", DEFAULT_MIN_FREE))
-        self._durable = bool(getattr(config, "fuh_fsync", False))
+        self._min_free = min_free_bytes
+        self._durable = durable
 
     def handle(self, body: Body, peer: str = "-") -> Reply:
         """Answer one request and read its body to the end. Never raises."""
@@ -136,9 +140,9 @@ class UploadHandler:
         except UploadError as error:
             reply = error.reply
             log.warning("%s refused: %d %s", peer, reply.status, reply.message)
-        except CryptoError as error:
-            log.critical("uploads cannot be checked: %s", error.message)
-            reply = Reply(Status.TRANSIENT, "the server has a problem with its keys")
+        except BoincdockError as error:
+            log.critical("%s: upload cannot be checked: %s", peer, error.message)
+            reply = Reply(Status.TRANSIENT, "the server has a problem and cannot check uploads")
         except OSError as error:
             log.critical("%s: %s: %s", peer, error.strerror, error.filename)
             full = error.errno in _DISK_FULL

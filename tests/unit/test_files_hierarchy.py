@@ -15,7 +15,7 @@ def make_project(root: Path, fanout: int = 1024, **options: Any) -> Any:
     config = SimpleNamespace(
         uldl_dir_fanout=fanout, download_url="https://p.example/p/download",
         upload_url="https://p.example/p_cgi/file_upload_handler", ignore_upload_certificates=False,
-        fuh_set_initial_permission=None, fuh_set_completed_permission=None, fuh_min_free_bytes=0, **options)
+        fuh_set_initial_permission=None, fuh_set_completed_permission=None, **options)
     for name in ("download", "upload", "keys"):
         (root / name).mkdir(exist_ok=True)
     return SimpleNamespace(config=config, dir=root, download_dir=root / "download", upload_dir=root / "upload",

@@ -77,7 +77,7 @@ def test_move_from_the_future_keeps_its_sidecar_valid(project: Any, tmp_path: Pa
 def test_other_contents_under_the_same_name_are_refused(project: Any, tmp_path: Path, copy: bool) -> None:
     staging.stage_file(project, source(tmp_path))
     changed = source(tmp_path, data=b"HELLO")
-    with pytest.raises(InputError, match="different file named in.dat") as caught:
+    with pytest.raises(InputError, match=r"different file named in\.dat") as caught:
         staging.stage_file(project, changed, copy=copy)
     assert caught.value.hint and changed.read_bytes() == b"HELLO"
     assert download_path(project, "in.dat").read_bytes() == b"hello"
@@ -143,7 +143,7 @@ def test_bad_sources(project: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not staged"):
         staging.find_staged(project, "nothing")
     staging.stage_bytes(project, b"x", "plain")
-    with pytest.raises(InputError, match="plain.gz"):
+    with pytest.raises(InputError, match=r"plain\.gz"):
         staging.find_staged(project, "plain", gzip=True)
 
 

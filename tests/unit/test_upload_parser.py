@@ -151,7 +151,8 @@ def test_any_bytes_get_a_request_or_a_reply(head: bytes, complete: bool) -> None
 
 FRAGMENTS = [b"<file_upload>", b"<get_file_size>", b"</get_file_size>", b"<file_info>", b"<name>", b"</name>", b"a_1",
              b"<nbytes>", b"</nbytes>", b"7", b"<data>\n", b"<data>", b"\n", b"&#47;", b"..", b"<xml_signature>",
-             b"</xml_signature>", b"<max_nbytes>", b"</max_nbytes>", b"<offset>", b"</offset>", b"-1", b"<", b">", b"</"]
+             b"</xml_signature>", b"<max_nbytes>", b"</max_nbytes>", b"<offset>", b"</offset>", b"-1", b"<", b">",
+             b"</"]
 
 
 @settings(max_examples=400)
