@@ -135,6 +135,13 @@ def parse_signature(text: str) -> bytes:
     return decode_hex(text, _MAX_SIGNATURE_BYTES)
 
 
+def encode_signature(raw: bytes) -> str:
+    """The text of a raw signature; raises :class:`KeyFormatError` unless it has 128 bytes."""
+    if len(raw) != MODULUS_BYTES:
+        raise KeyFormatError(f"a raw signature has {MODULUS_BYTES} bytes, this has {len(raw)}")
+    return encode_hex(raw)
+
+
 def verify_md5(md5: str, signature: str, public: PublicKey) -> bool:
     """Whether ``signature`` is one of the data with this MD5. Any defect of the text is simply False."""
     try:
