@@ -44,8 +44,9 @@ from boincdock.crypto.signatures import (
 
 __all__ = [
     "KEY_BITS", "CodeSignKeys", "CryptoError", "KeyFormatError", "KeyOffer", "PrivateKey", "PublicKey",
-    "encode_signature", "generate_keypair", "generate_private", "is_private_file_safe", "key_change_signature", "md5_hex",
-    "md5_of_file", "md5_of_stream", "parse_private", "parse_public", "parse_signature", "private_from_pem",
-    "private_to_pem", "public_from_pem", "public_to_pem", "read_private", "read_public", "sign_bytes",
-    "sign_file", "sign_md5", "strip_key", "verify_bytes", "verify_file", "verify_md5", "write_key_file",
+    "encode_signature", "generate_keypair", "generate_private", "is_private_file_safe",
+    "key_change_signature", "md5_hex", "md5_of_file", "md5_of_stream", "parse_private", "parse_public",
+    "parse_signature", "private_from_pem", "private_to_pem", "public_from_pem", "public_to_pem",
+    "read_private", "read_public", "sign_bytes", "sign_file", "sign_md5", "strip_key", "verify_bytes",
+    "verify_file", "verify_md5", "write_key_file",
 ]
