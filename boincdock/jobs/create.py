@@ -105,7 +105,8 @@ class JobFactory:
             made.append(row)
         return made
 
-    def _app_id(self, name: str) -> int:
+    def app_id(self, name: str) -> int:
+        """The id of an app that jobs can be made for; InputError otherwise."""
         if name not in self._apps:
             row = self._repository.app(name)
             if row is None:
@@ -149,7 +150,7 @@ class JobFactory:
         return resolved
 
     def _row(self, spec: JobSpec, index: int, now: int) -> Row:
-        appid = self._app_id(spec.app)
+        appid = self.app_id(spec.app)
         name = spec.name or default_name(spec.app) + (f"_{index}" if index else "")
         check_name(name, "workunit name", MAX_WU_NAME)
         template = _input_template(spec.input_template, spec.template_origin)

@@ -60,3 +60,49 @@ WHERE workunitid IN :ids AND server_state <= 2;
 -- The transitioner does the rest at once. A job that has its result already is left alone.
 UPDATE workunit SET error_mask = error_mask | 16, transition_time = :now
 WHERE id IN :ids AND assimilate_state = 0;
+
+-- name: keep_job_file
+-- Create the row of a shared input file, or raise (never lower) the time until which it is kept.
+INSERT INTO job_file (name, create_time, delete_time) VALUES (:name, :now, :delete_time)
+ON DUPLICATE KEY UPDATE delete_time = GREATEST(delete_time, VALUES(delete_time));
+
+-- name: expired_job_files
+SELECT id, name FROM job_file WHERE delete_time > 0 AND delete_time < :now ORDER BY id LIMIT :count;
+
+-- name: lock_job_file
+SELECT id, name, delete_time FROM job_file WHERE id = :id FOR UPDATE;
+
+-- name: job_file_in_use
+-- Any workunit that is not finished and names the file, or an unfinished batch that it belongs to. Scans
+-- the unfinished workunits, once for each expired file.
+SELECT 1 AS used FROM workunit WHERE file_delete_state = 0 AND assimilate_state <> 2 AND xml_doc LIKE :pattern
+UNION ALL
+SELECT 1 FROM batch_file_assoc a JOIN batch b ON b.id = a.batch_id WHERE a.job_file_id = :id AND b.state IN (0, 1)
+LIMIT 1;
+
+-- name: forget_job_file
+DELETE FROM job_file WHERE id = :id;
+
+-- name: forget_job_file_batches
+DELETE FROM batch_file_assoc WHERE job_file_id = :id;
+
+-- name: rebase_app_version_page
+-- The next app versions; deprecated ones too, they may come back.
+SELECT id, xml_doc AS xml FROM app_version WHERE id > :after ORDER BY id LIMIT :count;
+
+-- name: rebase_app_version
+UPDATE app_version SET xml_doc = :xml WHERE id = :id;
+
+-- name: rebase_workunit_page
+-- The next workunits whose description may still be sent to a client.
+SELECT id, xml_doc AS xml FROM workunit WHERE id > :after AND assimilate_state <> 2 ORDER BY id LIMIT :count;
+
+-- name: rebase_workunit
+UPDATE workunit SET xml_doc = :xml WHERE id = :id;
+
+-- name: rebase_result_page
+-- Not over: to be sent, or to be sent again if the client lost it.
+SELECT id, xml_doc_in AS xml FROM result WHERE id > :after AND server_state <> 5 ORDER BY id LIMIT :count;
+
+-- name: rebase_result
+UPDATE result SET xml_doc_in = :xml WHERE id = :id;
