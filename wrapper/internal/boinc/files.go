@@ -1,0 +1,69 @@
+package boinc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// WriteAtomic writes a file so that a reader or a crash sees the old or the new
+// content, never a part: temporary name beside it, then rename.
+func WriteAtomic(path string, data []byte, mode os.FileMode) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
+// oneLine keeps a message for the client on one line of bounded length.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(strings.ReplaceAll(s, "\x00", " ")), " ")
+	if len(s) > 400 {
+		s = s[:400]
+	}
+	return s
+}
+
+func finishText(status int, message string, notice bool) string {
+	text := strconv.Itoa(status) + "\n"
+	if message != "" {
+		text += oneLine(message) + "\n"
+		if notice {
+			text += "notice\n"
+		}
+	}
+	return text
+}
+
+// tempExitText: the reason line is mandatory, without it the client ignores the file.
+func tempExitText(delay int, reason string, notice bool) string {
+	if reason = oneLine(reason); reason == "" {
+		reason = "waiting"
+	}
+	text := fmt.Sprintf("%d\n%s\n", delay, reason)
+	if notice {
+		text += "notice\n"
+	}
+	return text
+}
+
+// previousFinish returns the status in a finish file that an earlier episode left.
+func previousFinish(dir string) (status int, found bool) {
+	data, err := os.ReadFile(filepath.Join(dir, FinishFile))
+	if err != nil {
+		return 0, false
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	status, err = strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || status < 0 || status > 255 {
+		return 0, err != nil && strings.TrimSpace(line) == ""
+	}
+	return status, true
+}
