@@ -1,7 +1,10 @@
 """Upload certificates: which bytes may be uploaded under which name (spec 04 section 1.8)."""
 from __future__ import annotations
 
-from boincdock.crypto import PrivateKey, PublicKey, sign_bytes, verify_bytes
+from collections.abc import Iterator
+from pathlib import Path
+
+from boincdock.crypto import PrivateKey, PublicKey, read_public, sign_bytes, verify_bytes
 from boincdock.protocol.upload import certificate_text
 
 
@@ -18,6 +21,24 @@ def make_certificate(name: str, max_nbytes: float, private: PrivateKey) -> str:
 def xml_signature(name: str, max_nbytes: float, private: PrivateKey) -> str:
     """The ``<xml_signature>`` element to put just before ``</file_info>``."""
     return f"<xml_signature>\n{make_certificate(name, max_nbytes, private)}</xml_signature>\n"
+
+
+def upload_keys(key_dir: Path) -> Iterator[PublicKey]:
+    """``upload_public``, then ``old_upload_public_0``, ``_1`` … up to the first that is missing.
+
+    Jobs in progress carry certificates of the key that was in use when they were made, so a replaced key stays
+    valid for as long as its file is there. CryptoError if a key cannot be read.
+    """
+    yield read_public(key_dir / "upload_public")
+    number = 0
+    while (old := key_dir / f"old_upload_public_{number}").exists():
+        yield read_public(old)
+        number += 1
+
+
+def is_certified(name: str, max_nbytes: float, signature: str, key_dir: Path) -> bool:
+    """Whether one of the project's upload keys signed this; CryptoError if a key cannot be read."""
+    return any(verify_certificate(name, max_nbytes, signature, key) for key in upload_keys(key_dir))
 
 
 def verify_certificate(name: str, max_nbytes: float, signature: str, public: PublicKey) -> bool:

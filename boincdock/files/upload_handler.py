@@ -13,9 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from boincdock.crypto import read_public
 from boincdock.errors import BoincdockError
-from boincdock.files.certificates import verify_certificate
+from boincdock.files.certificates import is_certified
 from boincdock.files.hierarchy import FilesProject, partial_path, upload_path
 from boincdock.files.partial import BusyError, PartialFile
 from boincdock.protocol.upload import (
@@ -199,8 +198,7 @@ class UploadHandler:
                 raise UploadError(Status.PERMANENT, "no upload certificate")
             if request.max_nbytes is None:
                 raise UploadError(Status.PERMANENT, "no max_nbytes")
-            key = read_public(self._project.key_dir / "upload_public")
-            if not verify_certificate(request.name, request.max_nbytes, request.signature, key):
+            if not is_certified(request.name, request.max_nbytes, request.signature, self._project.key_dir):
                 raise UploadError(Status.PERMANENT, "wrong upload certificate")
             if request.nbytes > request.max_nbytes:
                 raise UploadError(Status.PERMANENT, "file larger than allowed")

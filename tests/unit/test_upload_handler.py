@@ -27,7 +27,7 @@ from boincdock.files import partial as partial_module
 from boincdock.files.hierarchy import partial_path, upload_path
 from boincdock.files.partial import PartialFile
 from boincdock.files.upload_handler import Body, UploadHandler, Verdict
-from boincdock.protocol.upload import MAX_HEADER, Reply, Status
+from boincdock.protocol.upload import MAX_HEADER, Reply, Status, certificate_text
 from tests.unit.test_crypto_keys import worked_example
 from tests.unit.test_files_hierarchy import make_project
 from tests.unit.test_upload_parser import NAME, signature_of, size_query, upload_request
@@ -110,6 +110,17 @@ def test_another_key_is_refused(server: Server) -> None:
     other = crypto.generate_keypair()[1]
     crypto.write_key_file(server.project.key_dir / "upload_public", other, secret=False, overwrite=True)
     assert server.send(upload_request(signature=signature_of())).status == Status.PERMANENT
+
+
+def test_a_replaced_key_stays_valid_for_jobs_in_progress(server: Server) -> None:
+    keys, new = server.project.key_dir, crypto.generate_private()
+    (keys / "upload_public").rename(keys / "old_upload_public_0")
+    crypto.write_key_file(keys / "upload_public", new.public.file_text, secret=False)
+    assert server.put(b"hello\n") == Reply(Status.OK)
+    fresh = crypto.sign_bytes(certificate_text(NAME, 5000000), new)
+    assert server.put(b"hello\n", signature=fresh) == Reply(Status.OK)
+    (keys / "old_upload_public_0").unlink()
+    assert server.put(b"hello\n").status == Status.PERMANENT
 
 
 def test_refused_bodies_are_read_to_their_end(server: Server) -> None:
