@@ -1,0 +1,14 @@
+"""status [--json]: whether the project is enabled, and what each daemon and task does (see start --help)."""
+from __future__ import annotations
+
+from boincdock.bin import start
+from boincdock.bin._run import entry
+
+
+def main(argv: list[str]) -> int:
+    """Entry point; see the module's text."""
+    return start.run("status", argv)
+
+
+if __name__ == "__main__":
+    entry(main)
