@@ -5,9 +5,8 @@ import re
 
 _IFTEAM = re.compile(r"<ifteam>(.*?)</ifteam>", re.S)
 _MACRO = re.compile(r"<([a-z_]+)\s*/>")
-_ATTRIBUTES = frozenset(
-    "userid hostid teamid team_name user_name project_name master_url authenticator weak_auth rss_auth".split()
-)
+_NAMES = "userid hostid teamid team_name user_name project_name master_url authenticator weak_auth rss_auth"
+_ATTRIBUTES = frozenset(_NAMES.split())
 
 
 def expand(template: str, values: dict[str, str], in_team: bool) -> str:

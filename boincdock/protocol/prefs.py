@@ -70,7 +70,7 @@ class GlobalPrefs:
     @classmethod
     def parse(cls, prefs: str) -> GlobalPrefs:
         """From a ``<global_preferences>`` text whose venue is already chosen."""
-        values = {name: value for name, value in _LEAVES.findall(prefs)}
+        values: dict[str, str] = dict(_LEAVES.findall(prefs))
 
         def num(tag: str) -> float:
             return to_number(values.get(tag, "").encode("utf-8", "replace")) or 0.0

@@ -276,9 +276,9 @@ def to_text(text: bytes, limit: int = 65535) -> str:
 
 # ---- writing --------------------------------------------------------------------------------------
 
-_ESCAPES = {b: "&#%d;" % b for b in (9, 10, 13, *range(128, 256))}
+_ESCAPES = {b: f"&#{b};" for b in (9, 10, 13, *range(128, 256))}
 _ESCAPES.update({60: "&lt;", 38: "&amp;"})
-_ESCAPES.update({b: "" for b in (*range(9), 11, 12, *range(14, 32))})
+_ESCAPES.update(dict.fromkeys((*range(9), 11, 12, *range(14, 32)), ""))
 
 
 def client_escape(data: bytes) -> str:

@@ -122,7 +122,7 @@ class Reply:
             out.append(f'<message priority="{priority}">{body}</message>')
 
     def _nucleus(self, out: list[str]) -> None:
-        if self.client_version >= _CUTOFF_DCF or self.client_version == 0:
+        if self.client_version >= _CUTOFF_DCF:
             out.append("<dont_use_dcf/>")
         if self.master_url:
             out.append(f"<master_url>{escape(self.master_url)}</master_url>")

@@ -485,7 +485,7 @@ def _coproc(scan: Scanner, name: bytes, request: SchedulerRequest) -> None:
         request.coprocs.append(item)
 
 
-_COPROCS_GROUPS: dict[bytes, Group] = {name: _coproc for name in _COPROC_KINDS}
+_COPROCS_GROUPS: dict[bytes, Group] = dict.fromkeys(_COPROC_KINDS, _coproc)
 
 
 def _app_version(scan: Scanner, name: bytes, request: SchedulerRequest) -> None:
