@@ -235,9 +235,12 @@ func (c *CLI) createArgs(s CreateSpec) []string {
 			"--log-opt", "max-file="+strconv.Itoa(s.LogFiles))
 	}
 	command := s.Command
-	if len(s.Entrypoint) > 0 {
+	switch {
+	case len(s.Entrypoint) > 0:
 		args = append(args, "--entrypoint", s.Entrypoint[0])
 		command = append(append([]string{}, s.Entrypoint[1:]...), command...)
+	case s.Entrypoint != nil:
+		args = append(args, "--entrypoint", "") // none at all
 	}
 	args = append(append(args, s.Extra...), s.Image)
 	return append(args, command...)

@@ -92,7 +92,7 @@ type CreateSpec struct {
 	GPU        *GPU
 	NoNewPrivs bool
 	Extra      []string // the job's own arguments, after all of ours
-	Entrypoint []string // nil: the image's
+	Entrypoint []string // nil: the image's; empty: none at all
 	Command    []string // nil: the image's
 }
 

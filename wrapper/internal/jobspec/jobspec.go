@@ -60,7 +60,7 @@ type Spec struct {
 	HideInitData                           *bool // nil: hidden from jobs that are not signed
 	Env                                    map[string]string
 	BuildTimeout                           int      // seconds
-	Command, Entrypoint                    []string // nil: the image's own
+	Command, Entrypoint                    []string // nil: the image's own; empty: none
 	Results                                *Results
 	Warnings                               []string
 }
