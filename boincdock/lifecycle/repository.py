@@ -80,3 +80,28 @@ class ValidatorRepository:
         """Note (user, job number) for the project's own use."""
         for userid, workunitid in pairs:
             self.db.run("validator.add_credited_job", userid=userid, workunitid=workunitid)
+
+
+class AssimilatorRepository:
+    """Reading and writing for assimilators."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+
+    def pending(self, appid: int, after: int, mod: tuple[int, int], limit: int) -> list[int]:
+        """Ids of the app's workunits that wait for assimilation, from ``after`` on."""
+        rows = self.db.all("assimilator.pending", appid=appid, after=after, n=mod[0], i=mod[1], limit=limit)
+        return [row["id"] for row in rows]
+
+    def load(self, ids: Sequence[int]) -> list[tuple[Workunit, list[Result]]]:
+        """See ``load_with_results``."""
+        return load_with_results(self.db, ids)
+
+    def mark_no_canonical(self, wu_id: int) -> None:
+        """Note that there is neither canonical result nor error."""
+        self.db.run("assimilator.mark_no_canonical", id=wu_id)
+
+    def finish(self, wu: Workunit, state: int, now: int) -> bool:
+        """Note that the handler was called; False if the workunit changed meanwhile."""
+        return self.db.run("assimilator.finish", id=wu.id, state=int(state), now=now,
+                           canonical_resultid=wu.canonical_resultid) > 0

@@ -1,0 +1,139 @@
+"""The assimilator framework (spec 03 section 10): hands finished workunits of one app to a handler.
+
+A project's own assimilator is a subclass of ``Assimilator`` with one method::
+
+    class MyAssimilator(Assimilator):
+        name = "my_assimilator"
+
+        def handle(self, job):
+            if job.canonical is None:
+                ...            # failed: job.wu.error_mask says why
+            else:
+                for f in self.files(job.canonical): ...
+
+The method may be called more than once for a workunit (after a crash), so it must be idempotent: write to a
+temporary name and rename, never append. Raise ``Defer`` to be called again when all instances are over. Any other
+exception puts the workunit off with growing pauses; the others go on.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from boincdock.enums import AssimilateState
+from boincdock.errors import BoincdockError, DatabaseError
+from boincdock.lifecycle.daemon import Daemon
+from boincdock.lifecycle.model import Result, Workunit
+from boincdock.lifecycle.outputs import OutputFile, output_files
+from boincdock.lifecycle.repository import AssimilatorRepository
+
+logger = logging.getLogger("boincdock.assimilator")
+
+BATCH = 50
+RETRY_SECONDS = (30, 3600)
+
+
+class Defer(Exception):
+    """Not yet: call again when all instances of the workunit are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A finished workunit: its results, and the canonical one if there is one (else it failed)."""
+
+    wu: Workunit
+    results: Sequence[Result]
+    canonical: Result | None
+
+
+class Assimilator(Daemon):
+    """Base class of assimilators; see the module's text."""
+
+    name = "assimilator"
+    default_sleep = 10.0
+    needs_app = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.repository = AssimilatorRepository(self.db)
+        self.appid = 0
+        self._after = 0
+        self._not_before: dict[int, tuple[float, int]] = {}
+        self.stop_after_units = self.options.one_pass_N_WU or 0
+        if self.stop_after_units or self.options.dont_update_db:
+            self.options.one_pass = True
+
+    def handle(self, job: Job) -> None:
+        """Do with a finished workunit what the project needs."""
+        raise NotImplementedError
+
+    def files(self, result: Result) -> list[OutputFile]:
+        """The result's output files, in the template's order."""
+        return output_files(self.project, result.xml_doc_in)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """The options all assimilators share (spec 03 section 10.1)."""
+        parser.add_argument("--one_pass_N_WU", type=int, metavar="N", help="stop after N workunits")
+        parser.add_argument("--dont_update_db", action="store_true",
+                            help="call the handler, but do not note that it was done (for testing)")
+
+    def setup(self) -> None:
+        """Find the app."""
+        self.appid = self.app_id()
+
+    def run_once(self) -> int:
+        """Handle the next batch of workunits."""
+        ids = self.repository.pending(self.appid, self._after, self.mod, BATCH)
+        if not ids:
+            self._after = 0
+            return 0
+        self._after = ids[-1]
+        now = self.clock()
+        ready = [i for i in ids if self._not_before.get(i, (0, 0))[0] <= now]
+        done = 0
+        for wu, results in self.repository.load(ready):
+            if self.stopping() or (self.stop_after_units and done >= self.stop_after_units):
+                break
+            if wu.assimilate_state == AssimilateState.READY:
+                self._assimilate(wu, results)
+                done += 1
+        if len(ids) < BATCH and not self.options.one_pass:
+            self._after = 0
+            return done
+        return done or len(ids) - len(ready)
+
+    def _assimilate(self, wu: Workunit, results: list[Result]) -> None:
+        canonical = next((r for r in results if r.id == wu.canonical_resultid), None)
+        if canonical is None and not wu.error_mask:
+            logger.critical("%s has neither canonical result nor error", wu.tag)
+            if not self.options.dont_update_db:
+                self.repository.mark_no_canonical(wu.id)
+        state = AssimilateState.DONE
+        try:
+            self.handle(Job(wu, results, canonical))
+        except Defer:
+            state = AssimilateState.INIT
+        except DatabaseError:
+            raise
+        except (BoincdockError, OSError) as error:
+            self._put_off(wu, str(error))
+            return
+        except Exception as error:
+            logger.exception("%s the handler failed", wu.tag)
+            self._put_off(wu, str(error))
+            return
+        self._not_before.pop(wu.id, None)
+        if not self.options.dont_update_db:
+            done = self.repository.finish(wu, state, self.now)
+            logger.info("%s %s", wu.tag, "changed meanwhile; again" if not done
+                        else "deferred" if state == AssimilateState.INIT else "assimilated")
+
+    def _put_off(self, wu: Workunit, reason: str) -> None:
+        tries = self._not_before.get(wu.id, (0, 0))[1] + 1
+        pause = min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(tries - 1, 20))
+        self._not_before[wu.id] = (self.clock() + pause, tries)
+        logger.critical("%s cannot be assimilated (try %d), next try in %d s: %s", wu.tag, tries, pause, reason)
