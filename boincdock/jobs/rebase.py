@@ -87,13 +87,34 @@ def _pairs(old: ProjectUrls, new: ProjectUrls) -> list[tuple[str, str]]:
     return pairs
 
 
-def rebase_urls(db: Connection, project: Project, old_urls: ProjectUrls, new_urls: ProjectUrls) -> RebaseCounts:
+def urls_below(project: Project, base: str, other: str) -> ProjectUrls:
+    """The project's two URLs if its URL_BASE were ``base``; config.xml says what follows URL_BASE, which there is
+    ``base`` or ``other``. InputError if it is neither."""
+    made: list[str] = []
+    for url in (project.config.download_url, project.config.upload_url):
+        for candidate in (base.rstrip("/"), other.rstrip("/")):
+            if url.startswith(candidate + "/"):
+                made.append(base.rstrip("/") + url[len(candidate):])
+                break
+        else:
+            raise InputError(f"config.xml: {url!r} is below neither {base} nor {other}")
+    return ProjectUrls(*made)
+
+
+def rebase_urls(db: Connection, project: Project, old_urls: ProjectUrls | str, new_urls: ProjectUrls | str,
+                ) -> RebaseCounts:
     """Rewrite download and upload URLs in app versions, unfinished workunits and results that are not over.
 
+    The URLs, or two values of URL_BASE (config.xml may have the old or the new one already).
     Safe to repeat and to interrupt: works in transactions of 500 rows, and what is rewritten is not found again.
     The scheduler may run meanwhile. Touches ``reread_db``. InputError: something is no URL; CryptoError: the
     upload key cannot be read (only if the project makes certificates).
     """
+    if isinstance(old_urls, str) or isinstance(new_urls, str):
+        if not (isinstance(old_urls, str) and isinstance(new_urls, str)):
+            raise InputError("old and new URLs must be given in the same form")
+        bases = old_urls, new_urls
+        old_urls, new_urls = urls_below(project, *bases), urls_below(project, bases[1], bases[0])
     pairs = _pairs(old_urls, new_urls)
     key = None if project.config.dont_generate_upload_certificates else read_private(project.key_dir / "upload_private")
     counts = RebaseCounts()
