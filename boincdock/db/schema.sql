@@ -294,7 +294,8 @@ CREATE TABLE `result` (
     KEY res_userid_id (userid, id),
     KEY res_userid_val (userid, validate_state),
     KEY res_hostid_id (hostid, id),
-    KEY res_batch (batch)
+    KEY res_batch (batch),
+    KEY res_host_state (hostid, server_state)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci;
 
 CREATE TABLE `batch` (

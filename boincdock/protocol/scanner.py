@@ -13,8 +13,8 @@ from typing import NamedTuple
 MAX_TAG = 4095
 """Longest tag in bytes; a longer one ends the parse (spec 01 section 2.1 rule 2)."""
 
-MAX_REWINDS = 16
-"""How often an element without an end tag may be forgiven in one document."""
+REWIND_BUDGET = 4 << 20
+"""Bytes of one document that may be scanned again because an unknown element had no end tag."""
 
 LEAF, OPEN, CLOSE, FLAG, TEXT, CDATA = range(6)
 """Kinds of event: ``<x>text</x>``, ``<x>``, ``</x>``, ``<x/>``, bare text, CDATA section."""
@@ -44,7 +44,7 @@ class Scanner:
     stream with every plain ``<x>text</x>`` folded into one step, which is what makes parsing cheap.
     """
 
-    __slots__ = ("_rewinds", "data", "end", "leaf_start", "pos")
+    __slots__ = ("_budget", "data", "end", "leaf_start", "pos")
 
     def __init__(self, data: bytes, pos: int = 0) -> None:
         nul = data.find(b"\0", pos)
@@ -52,7 +52,7 @@ class Scanner:
         self.pos = pos
         self.leaf_start = pos
         self.end = len(data) if nul < 0 else nul
-        self._rewinds = 0
+        self._budget = REWIND_BUDGET
 
     def token(self) -> Token | None:
         """The next tag, text or CDATA section; ``None`` at the end of the document."""
@@ -137,15 +137,15 @@ class Scanner:
     def skip(self, name: bytes) -> bool:
         """Go behind the end tag of the just opened unknown element ``name``.
 
-        Without an end tag the cursor stays where it is, a few times per document; after that the document
-        is given up (cursor at the end). Returns whether the end tag was found.
+        Without an end tag the cursor stays where it is; when that has cost too much, the document is given
+        up (cursor at the end). Returns whether the end tag was found.
         """
         start, depth = self.pos, 1
         while True:
             event = self.event()
             if event is None:
-                self._rewinds += 1
-                self.pos = start if self._rewinds <= MAX_REWINDS else self.end
+                self._budget -= self.end - start
+                self.pos = start if self._budget >= 0 else self.end
                 return False
             if event[1] != name:
                 continue

@@ -36,6 +36,9 @@ from boincdock.protocol.scanner import (
 )
 
 MAX_BLOB = 65535
+MAX_TAGS = 2000000
+"""Bounds the time spent on a hostile body; real requests with hundreds of results stay far below."""
+
 MAX_RESULTS = 20000
 MAX_OTHER_RESULTS = 50000
 MAX_APP_VERSIONS = 5000
@@ -549,6 +552,8 @@ _PROLOG = 64
 
 def parse_request(body: bytes) -> SchedulerRequest:
     """Parse one request body. Raises :class:`MalformedRequest` if start or end tag is missing."""
+    if body.count(b"<") > MAX_TAGS:
+        raise MalformedRequest(f"the request has more than {MAX_TAGS} elements")
     scan = Scanner(body)
     for _ in range(_PROLOG):
         token = scan.token()
