@@ -80,9 +80,9 @@ def stderr_tail(stored: bytes | None) -> str:
     return data.decode("utf-8", "replace").strip()[-STDERR_TAIL:]
 
 
-def output_paths(results_dir: Path, app: str, name: str) -> list[str]:
-    """Files that the assimilator put under RESULTS/APP/WORKUNIT, sorted; at most 1000."""
-    root = results_dir / app / name
+def output_paths(results_dir: Path, app: str, name: str, batch: int = 0) -> list[str]:
+    """Files that results_assimilator put under RESULTS/APP[/batch_N]/WORKUNIT, sorted; at most 1000."""
+    root = results_dir / app / (f"batch_{batch}" if batch else "") / name
     found: list[str] = []
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -153,7 +153,8 @@ class JobQuery:
             "id": row["id"], "name": row["name"], "app": row["app"], "batch": row["batch"], "state": state,
             "error": error_text(row["error_mask"]), "canonical_resultid": row["canonical_resultid"],
             "created": row["create_time"], "priority": row["priority"],
-            "outputs": output_paths(self._results_dir, row["app"], row["name"]) if state in ("done", "error") else [],
+            "outputs": output_paths(self._results_dir, row["app"], row["name"], row["batch"])
+            if state in ("done", "error") else [],
             "results": [_result(r) for r in results],
         }
 

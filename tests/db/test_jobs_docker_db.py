@@ -27,6 +27,7 @@ from boincdock.files.hierarchy import download_path
 from boincdock.jobs.create import create_jobs
 from boincdock.jobs.job_files import delete_expired
 from boincdock.jobs.model import JobSpec
+from boincdock.jobs.query import output_paths
 from boincdock.jobs.rebase import ProjectUrls, rebase_urls
 from boincdock.jobs.results import make_result_xml
 
@@ -185,6 +186,10 @@ def test_query_and_cancel(project: Project, db: Connection, run: Run, tmp_path: 
     out_dir.mkdir(parents=True)
     (out_dir / "results.tgz").write_bytes(b"x")
     where = ("--results_dir", str(tmp_path / "results"))
+    (tmp_path / "results" / "docker" / "batch_4" / "j9").mkdir(parents=True)
+    (tmp_path / "results" / "docker" / "batch_4" / "j9" / "o").write_bytes(b"")
+    assert output_paths(tmp_path / "results", "docker", "j9", 4) == [
+        str(tmp_path / "results" / "docker" / "batch_4" / "j9" / "o")]
     status, out, _err = run(query_jobs.main, "--json", "--name", "j0", "j1", *where)
     answer = json.loads(out)
     first, second = answer["jobs"]
