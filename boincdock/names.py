@@ -48,8 +48,8 @@ def check_url_base(text: str) -> str:
         raise ConfigError(f"URL_BASE {text!r} must begin with http:// or https://", _URL_HINT)
     rest = rest.removesuffix("/").lower()
     if not rest or any(c in rest for c in "/?#@\\"):
-        raise ConfigError(f"URL_BASE {text!r} must be scheme, host and port only; the project's name is added by itself",
-                          _URL_HINT)
+        raise ConfigError(f"URL_BASE {text!r} must be scheme, host and port only; "
+                          "the project's name is added by itself", _URL_HINT)
     host = _check_host_port(text, f"//{rest}")
     if "." not in host:
         raise ConfigError(f"URL_BASE {text!r}: the host {host!r} has no dot, so BOINC clients refuse it",
@@ -73,7 +73,7 @@ def _check_host_port(text: str, netloc: str) -> str:
     if netloc.startswith("//["):
         raise ConfigError(f"URL_BASE {text!r}: BOINC clients do not accept IPv6 addresses in URLs",
                           "use a host name that has an IPv6 address")
-    if port is not None and not 1 <= port <= 65535 or netloc.endswith(":"):
+    if (port is not None and not 1 <= port <= 65535) or netloc.endswith(":"):
         raise ConfigError(f"URL_BASE {text!r}: the port must be a number from 1 to 65535", _URL_HINT)
     return host
 
