@@ -13,7 +13,7 @@ from typing import NamedTuple
 MAX_TAG = 4095
 """Longest tag in bytes; a longer one ends the parse (spec 01 section 2.1 rule 2)."""
 
-REWIND_BUDGET = 4 << 20
+REWIND_BUDGET = 256 << 10
 """Bytes of one document that may be scanned again because an unknown element had no end tag."""
 
 LEAF, OPEN, CLOSE, FLAG, TEXT, CDATA = range(6)

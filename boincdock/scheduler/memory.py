@@ -157,7 +157,8 @@ class MemoryRepository:
         return row is not None
 
     def touch_host(self, values: Row) -> bool:
-        return self.update_host(values)
+        row = self.one("host", id=values["id"])
+        return self.update_host({**values, "nsame_ip_addr": row["nsame_ip_addr"] + 1 if row else 0})
 
     def hav_rows(self, hostid: int) -> list[Row]:
         return [dict(r) for r in self.find("host_app_version", host_id=hostid)]
