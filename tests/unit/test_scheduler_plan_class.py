@@ -25,8 +25,7 @@ def facts(host: dict[str, Any] | None = None, ncpus: int = 8, ram: float = 16e9,
     for name, value in request.items():
         setattr(r, name, value)
     notes: list[str] = []
-    made = HostFacts(r, ncpus, ram, fpops, 7, ProjectPrefs(text=prefs), notes.append)
-    return made
+    return HostFacts(r, ncpus, ram, fpops, 7, ProjectPrefs(text=prefs), notes.append)
 
 
 def one(body: str, f: HostFacts) -> Usage | None:

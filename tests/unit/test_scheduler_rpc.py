@@ -50,7 +50,8 @@ def test_worked_example(world: World) -> None:
     }.items():
         assert elements(reply, tag)[0] == text, tag
     assert "<hostid>" not in reply
-    assert reply.index("<dont_use_dcf/>") < reply.index("<app>") < reply.index("<app_version>") < reply.index("<workunit>")
+    places = [reply.index(f"<{tag}>") for tag in ("dont_use_dcf/", "app", "app_version", "workunit", "report_deadline")]
+    assert places == sorted(places)
     assert "<result_abort>" not in reply
     row = world.result("fold_000118_0")
     assert (row["server_state"], row["outcome"], row["received_time"], row["validate_state"]) == (5, 1, NOW, 0)
@@ -283,7 +284,8 @@ def test_stored_preferences_go_out_when_newer(world: World, stored: int, sent: b
 def test_preferences_of_7_20_5_are_stored_when_ours_and_newer(world: World, email: str, mod_time: int,
                                                              stored: bool) -> None:
     world.user["global_prefs"] = PREFS.format(100)
-    extra = PREFS.format(mod_time) + f"<global_prefs_source_email_hash>{md5_hex(email)}</global_prefs_source_email_hash>"
+    tag = "global_prefs_source_email_hash"
+    extra = PREFS.format(mod_time) + f"<{tag}>{md5_hex(email)}</{tag}>"
     world.rpc(no_key(example()).replace("<cross_project_id>", extra + "<cross_project_id>"))
     assert (f"<mod_time>{mod_time}</mod_time>" in world.repo.find("user", id=42)[0]["global_prefs"]) == stored
 
@@ -338,7 +340,7 @@ def test_what_is_taken_in_and_that_all_is_acknowledged(world: World, before: dic
     """Spec 01 section 5.6 (table)."""
     world.repo.add("host", id=18, userid=42)
     world.repo.add("host", id=19, userid=43)
-    world.job(118, **{"state": 4, "host": 17, "sent": NOW - 4000})
+    world.job(118, state=4, host=17, sent=NOW - 4000)
     world.result("fold_000118_0").update(before)
     old = dict(world.result("fold_000118_0"))
     reply = world.rpc(change(no_key(example()), dont_send_work=1))
@@ -359,7 +361,8 @@ def test_unknown_name_is_acknowledged_and_the_first_of_two_counts(world: World) 
     strange = "<result><name>download_x</name><state>5</state></result>"
     reply = world.rpc(no_key(example()).replace("<app_versions>", second + strange + "<app_versions>"))
     assert world.result("fold_000118_0")["outcome"] == 1
-    assert [e.strip() for e in elements(reply, "result_ack")] == ["<name>fold_000118_0</name>", "<name>download_x</name>"]
+    acks = [e.strip() for e in elements(reply, "result_ack")]
+    assert acks == ["<name>fold_000118_0</name>", "<name>download_x</name>"]
 
 
 def test_repeated_report_is_idempotent_and_resends_jobs_of_the_lost_reply(world: World) -> None:
@@ -444,7 +447,8 @@ def test_sticky_files_matching_a_pattern_are_deleted(world: World, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_core_client_version": 80300}, {"ban_os": [re.compile("Ubuntu 24")]}, {"ban_cpu": [re.compile("^Genu")]}]
+    "options",
+    [{"min_core_client_version": 80300}, {"ban_os": [re.compile("Ubuntu 24")]}, {"ban_cpu": [re.compile("^Genu")]}],
 )
 def test_refused_clients_may_still_report(tmp_path: Path, options: dict) -> None:
     world = World(tmp_path, **options)

@@ -50,10 +50,12 @@ UPDATE result SET report_deadline = :deadline WHERE id = :id AND hostid = :hosti
 UPDATE workunit SET transition_time = LEAST(transition_time, :time) WHERE id = :id;
 
 -- name: top_priority
-SELECT MAX(priority) AS p FROM result WHERE server_state = 2 AND appid = :appid;
+-- Not MAX(): MariaDB reads the whole queue for that when the index column is descending.
+SELECT priority AS p FROM result WHERE server_state = 2 AND appid = :appid ORDER BY priority DESC LIMIT 1;
 
 -- name: next_priority
-SELECT MAX(priority) AS p FROM result WHERE server_state = 2 AND appid = :appid AND priority < :priority;
+SELECT priority AS p FROM result WHERE server_state = 2 AND appid = :appid AND priority < :priority
+ORDER BY priority DESC LIMIT 1;
 
 -- name: head_ids
 -- The oldest unsent results of one priority: an index-only range of res_dispatch.
