@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 MAX_ROUNDS = 4
 """How often a lost race is answered with further candidates before the reply goes out as it is."""
 
+FIRST_LOOK = 32
+"""Offers gathered per app at first; most requests are served from these, and only others look at all."""
+
 SPARE = 2
 MAX_SPARE = 48
 
@@ -50,15 +53,18 @@ class Dispatcher:
             if proc_type not in self.work.type_candidates or not self.work.needs(proc_type):
                 continue
             with self.work.only(proc_type):
-                for _ in range(MAX_ROUNDS):
-                    if not self.work.work_needed() or not self._pass(proc_type):
+                for look in (FIRST_LOOK, *[0] * MAX_ROUNDS):
+                    if not self.work.work_needed() or not self._pass(proc_type, look):
                         break
             self.chooser.forget()
 
-    def _pass(self, proc_type: int) -> bool:
-        """One look at the windows for a processor type; True if candidates were lost to others."""
-        offers = self._offers(proc_type)
-        lost = False
+    def _pass(self, proc_type: int, look: int) -> bool:
+        """One look at the windows for a processor type; True if another look may find more.
+
+        ``look`` bounds the offers per app; 0 = all of the window.
+        """
+        offers = self._offers(proc_type, look)
+        lost = bool(look) and len(offers) >= look
         while offers and self.work.work_needed() and self.work.needs(proc_type):
             batch = self._next_batch(offers)
             if not batch:
@@ -68,15 +74,18 @@ class Dispatcher:
 
     # ---- looking
 
-    def _offers(self, proc_type: int) -> list[Offer]:
-        offers = []
+    def _offers(self, proc_type: int, look: int) -> list[Offer]:
+        offers: list[Offer] = []
         for app in self.rpc.snapshot.apps.values():
             if app.non_cpu_intensive or self._app_score(app) is None:
                 continue
             jobs = [j for j in self.windows.jobs(self.rpc.repo, app.id, self.clock) if j.resultid not in self._gone]
             if jobs:
                 self.seen_apps.add(app.id)
+            enough = len(offers) + look if look else len(offers) + len(jobs)
             for job in jobs:
+                if len(offers) >= enough:
+                    break
                 best = self.chooser.choose(job, app)
                 if best is None:
                     if not job.app_version_num and not app.homogeneous_app_version and not _is_large(job):

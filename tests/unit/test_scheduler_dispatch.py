@@ -273,3 +273,10 @@ def test_nowork_skip_answers_without_the_database(tmp_path: Path) -> None:
     assert "Project has no tasks available" in reply
     assert "<userid>" not in reply
     assert world.repo.calls == []
+
+
+def test_jobs_behind_many_unsuitable_ones_are_found(world: World) -> None:
+    for n in range(60):
+        world.job(200 + n, wu={"rsc_memory_bound": 1e12})
+    world.job(300)
+    assert names(world.rpc(ask(cpu_req_instances=1, cpu_req_secs=1))) == ["fold_000300_0"]
