@@ -133,6 +133,7 @@ class Transitioner(Daemon):
         super().__init__(*args, **kwargs)
         self.repository = TransitionerRepository(self.db)
         self._failures: dict[int, int] = {}
+        self._templates: dict[str, str] = {}  # read once a batch: system calls cost more than the rest
         config = self.project.config
         self.policy = Policy(delete_delay=config.delete_delay, hr_class_static=config.hr_class_static,
                              reliable_priority_on_over=config.reliable_priority_on_over,
@@ -172,6 +173,7 @@ class Transitioner(Daemon):
 
         def work() -> None:
             steps.clear()
+            self._templates.clear()
             claimed = (self.repository.claim(before, self.mod, BATCH) if ids is None
                        else self.repository.claim_ids(ids, before))
             if claimed:
@@ -208,7 +210,10 @@ class Transitioner(Daemon):
         return Step(wu, results, plan, rows)
 
     def _new_rows(self, wu: Workunit, results: list[Result], plan: Plan, now: int) -> list[dict[str, Any]]:
-        template = read_template(self.project, wu.result_template_file)
+        template = self._templates.get(wu.result_template_file)
+        if template is None:
+            template = self._templates[wu.result_template_file] = read_template(
+                self.project, wu.result_template_file)
         first = next_instance(wu.name, [r.name for r in results])
         state = ServerState.UNSENT if wu.size_class < 0 else ServerState.INACTIVE
         rows = []
