@@ -82,12 +82,16 @@ class Tree:
             if error.errno == errno.ELOOP:
                 raise TreeError(f"{self.root}/{rel} is a symbolic link", "replace it by a real file") from None
             raise TreeError(f"cannot read {self.root}/{rel}: {error.strerror}") from None
+        info = os.fstat(fd)
+        problem = ""
+        if not stat.S_ISREG(info.st_mode):
+            problem = "is not a regular file"
+        elif info.st_size > MAX_TEXT_FILE:
+            problem = f"is larger than {MAX_TEXT_FILE} bytes"
+        if problem:
+            os.close(fd)
+            raise TreeError(f"{self.root}/{rel} {problem}")
         with os.fdopen(fd, "rb") as stream:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode):
-                raise TreeError(f"{self.root}/{rel} is not a regular file")
-            if info.st_size > MAX_TEXT_FILE:
-                raise TreeError(f"{self.root}/{rel} is larger than {MAX_TEXT_FILE} bytes")
             return stream.read()
 
     def write(self, rel: str, data: bytes, mode: int = 0o644) -> bool:
