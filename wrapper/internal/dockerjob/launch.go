@@ -289,6 +289,9 @@ func (s *Session) start(c engine.Container) error {
 // running notes the start time and offers the graphics page.
 func (s *Session) running() error {
 	c, err := s.inspect()
+	if errors.Is(err, engine.ErrNotFound) {
+		return s.vanished()
+	}
 	if err != nil {
 		return general(err, "looking at the started container")
 	}

@@ -130,7 +130,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (s *Session) containerEnded(e ended) error {
 	if errors.Is(e.err, engine.ErrNotFound) {
-		return fail(1, "something outside of BOINC removed it", "the container %s has vanished", s.container)
+		return s.vanished()
 	}
 	if e.err != nil {
 		s.st.EngineLost = true
@@ -139,6 +139,10 @@ func (s *Session) containerEnded(e ended) error {
 	}
 	s.current = e.c
 	return nil
+}
+
+func (s *Session) vanished() error {
+	return fail(1, "something outside of BOINC removed it", "the container %s has vanished", s.container)
 }
 
 // sampled is one measurement with what else is to be looked at.

@@ -51,6 +51,8 @@ func postpone(delay int, notice bool, hint, format string, a ...any) error {
 func general(err error, what string) error {
 	var o *outcome
 	switch {
+	case errors.Is(err, errStop):
+		return errStop
 	case errors.As(err, &o):
 		return o
 	case errors.Is(err, engine.ErrNoSpace):

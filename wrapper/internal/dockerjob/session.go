@@ -169,7 +169,7 @@ func (s *Session) source(name string) (string, error) {
 	if s.rt.Standalone() || boinc.Inside(s.dir, path) || boinc.Inside(s.project, path) {
 		return path, nil
 	}
-	return "", fail(exitInitFailure, "", "%s points to %s, outside of the job's directories", name, path)
+	return "", fail(exitInitFailure, "files of a job lie in its slot and its project's directory", "%s points to %s, outside of the job's directories", name, path)
 }
 
 func (s *Session) findEngine() error {

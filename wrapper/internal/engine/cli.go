@@ -125,7 +125,7 @@ func (c *CLI) InspectImage(ctx context.Context, ref string) (Image, error) {
 
 // Build implements Engine.
 func (c *CLI) Build(ctx context.Context, b BuildSpec) error {
-	args := []string{c.prog, "build"}
+	args := []string{c.prog, "build", "--force-rm"}
 	if c.podman {
 		args = append(args, "--retry", "0")
 	}

@@ -221,7 +221,7 @@ func ParseStats(out string) (Sample, bool) {
 		}
 		percent, err := strconv.ParseFloat(strings.TrimSuffix(f[0], "%"), 64)
 		mem, ok := parseSize(f[1])
-		if err != nil || !ok || percent < 0 || percent > 1e6 || (percent == 0 && mem == 0) {
+		if err != nil || !ok || !(percent >= 0 && percent < 1e6) || (percent == 0 && mem == 0) {
 			continue
 		}
 		best, found = Sample{Percent: percent, HavePercent: true, Memory: mem}, true
@@ -241,7 +241,7 @@ func parseSize(s string) (float64, bool) {
 	for _, u := range units {
 		if num, ok := strings.CutSuffix(s, u.suffix); ok {
 			v, err := strconv.ParseFloat(num, 64)
-			if err != nil || v < 0 || v > 1e15 {
+			if err != nil || !(v >= 0 && v < 1e15) { // NaN is neither
 				return 0, false
 			}
 			return v * u.factor, true

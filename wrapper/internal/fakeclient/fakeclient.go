@@ -38,7 +38,8 @@ type Client struct {
 	DockerType                 int // 0: the element is missing, as with clients before 8.2
 	AppFiles                   []string
 	ExtraInit                  string
-	ClientPID                  int // 0: ours
+	ClientPID                  int                 // 0: ours
+	Credential                 *syscall.Credential // user of the program, nil = ours
 
 	mu    sync.Mutex
 	seg   *boinc.Segment
@@ -174,10 +175,17 @@ func (c *Client) Start(program string, env []string, args ...string) {
 		c.T.Fatal(err)
 	}
 	defer stderr.Close()
+	if c.Credential != nil {
+		for _, f := range []string{boinc.InitDataFile, boinc.MmapFile, boinc.StderrFile} {
+			if err := os.Chown(filepath.Join(c.Slot, f), int(c.Credential.Uid), int(c.Credential.Gid)); err != nil {
+				c.T.Fatal(err)
+			}
+		}
+	}
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.Stderr = c.Slot, stderr
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.Credential}
 	if err := cmd.Start(); err != nil {
 		c.T.Fatal(err)
 	}

@@ -109,7 +109,10 @@ func Update(dir string, change func(*State)) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, raw, 0o666)
+	if err := os.WriteFile(path+".tmp", raw, 0o666); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path) // the wrapper may kill us anywhere
 }
 
 // advance lets the clock run.

@@ -97,7 +97,11 @@ func Parse(text string) (*Spec, error) {
 	if _, err := toml.Decode(text, &raw); err != nil {
 		var pe toml.ParseError
 		if errors.As(err, &pe) {
-			return nil, &Error{Line: pe.Position.Line, Key: pe.LastKey, Msg: pe.Message}
+			line := pe.Position.Line
+			if line == 0 { // the end of the file
+				line = strings.Count(text, "\n") + 1
+			}
+			return nil, &Error{Line: line, Key: pe.LastKey, Msg: pe.Message}
 		}
 		return nil, &Error{Msg: strings.TrimPrefix(err.Error(), "toml: ")}
 	}
