@@ -112,7 +112,7 @@ def logs(app: App, arguments: tuple[str, ...]) -> None:
     raise SystemExit(app.compose().interactive("logs", *(arguments or ("--tail=100",))))
 
 
-@cli.command()
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_app
 def shell(app: App, command: tuple[str, ...]) -> None:

@@ -186,12 +186,8 @@ class Volunteer:
         """Stop and remove it, its jobs' containers and its data directory."""
         runner = self.compose.runner
         with self.ui.step("Stopping the volunteer"):
-            found = [c for c in self.compose.containers() if c.service == "volunteer"]
-            if any(c.running for c in found):
-                client = Client(runner, next(c.id for c in found if c.running), str(self.data))
-                client.boinccmd("--quit", check=False)
-            remove_job_containers(runner, str(self.data))
             runner.run(self._argv("rm", "--stop", "--force", "volunteer"), env=self._environment())
+            remove_job_containers(runner, str(self.data))
             wipe(runner, self.base, self.data)
 
     def _environment(self) -> dict[str, str]:

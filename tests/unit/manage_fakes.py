@@ -99,10 +99,9 @@ class FakeRunner(Runner):
 
 def key_of(argv: Sequence[str]) -> str:
     words = list(argv)
-    for option in ("--project-directory", "-f", "-p"):
-        while option in words and words[0].startswith("docker") and ("compose" in words[0] or "compose" in words[1]):
-            at = words.index(option)
-            del words[at : at + 2]
+    start = 1 if words[0] == "docker-compose" else 2 if words[:2] == ["docker", "compose"] else None
+    while start and words[start : start + 1] and words[start] in ("--project-directory", "-f", "-p"):
+        del words[start : start + 2]
     return shlex.join(words)
 
 
