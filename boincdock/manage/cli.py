@@ -224,9 +224,21 @@ def secrets_restore(app: App, file: str, passphrase_file: str | None) -> None:
 # ---- jobs --------------------------------------------------------------------------------------------------------
 
 
-@cli.command("create-work", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+class DockerRun(click.Command):
+    """A command whose own options may stand anywhere among the options before IMAGE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, with our options moved to the front."""
+        from boincdock.manage import jobs
+
+        ours = {name.lstrip("-") for option in self.get_params(ctx) for name in option.opts if name.startswith("-")}
+        return super().parse_args(ctx, jobs.ours_first(args, ours))
+
+
+@cli.command("create-work", cls=DockerRun,
+             context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--app", "app_name", help="An app other than the universal Docker one, e.g. worker.")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="FILE[:NAME]", help="Input file (repeatable).")
+@click.option("--input", "inputs", multiple=True, metavar="FILE[:NAME]", help="Input file (repeatable).")
 @click.option("--wait", is_flag=True, help="Wait until the job is done; exit status 1 if it fails.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=86400.0, help="Seconds to wait (with --wait).")
 @json_option
@@ -238,9 +250,9 @@ def create_work(
 ) -> None:
     """Create a job, as with `docker run`: create-work [OPTIONS] IMAGE [COMMAND ...].
 
-    What the container writes to /root/shared/results comes back as results.tgz. Options of
-    bin/docker_create_work (--entrypoint, --rsc-memory-bound, ...) go between these and IMAGE. With --app,
-    the arguments are options of bin/create_work:
+    What the container writes to /root/shared/results comes back as results.tgz. Options before IMAGE may
+    also be those of bin/docker_create_work (--env, --memory, --entrypoint ...); with --app, the rest are options
+    of bin/create_work.
 
     \b
       ./manage.py create-work python:alpine python -c "print('Hello BOINC')"

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import tarfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,11 @@ from boincdock.manage.shell import Result
 
 FINAL = ("done", "error")
 _POLL = 1.0
-MAX_INPUT_BYTES = 2 * 2**30
+MAX_INPUT_BYTES = 2**30
+SWITCHES = {
+    "json", "stdin_files", "verbose", "quiet", "help", "rm", "init", "h", "q", "wait", "broadcast", "continue_on_error",
+}
+"""Options of create-work, docker_create_work and create_work that take no value."""
 
 
 def call(compose: Compose, *command: str, stdin: bytes | None = None) -> Any:
@@ -57,11 +62,12 @@ def query(compose: Compose, names: Sequence[str] = (), *, state: str | None = No
         command += ["--name", name]
     if state:
         command += ["--state", state]
-    answer: dict[str, Any] = call(compose, *command)
-    missing = set(names) - {job["name"] for job in answer["jobs"]}
-    if missing:
-        raise InputError(f"no such job: {', '.join(sorted(missing))}", "./manage.py jobs lists the newest ones")
-    return answer
+    try:
+        return dict(call(compose, *command))
+    except BoincdockError as error:
+        if names and "there is no job" in error.message:
+            raise InputError(error.message, "./manage.py jobs lists the newest ones") from None
+        raise
 
 
 def pack(files: Sequence[str]) -> bytes:
@@ -80,7 +86,7 @@ def pack(files: Sequence[str]) -> bytes:
             seen.add(name)
             total += path.stat().st_size
             if total > MAX_INPUT_BYTES:
-                raise InputError("the input files are larger than 2 GiB together",
+                raise InputError("the input files are larger than 1 GiB together",
                                  "stage them first: ./manage.py shell, then bin/stage_file")
             member = tarfile.TarInfo(name)
             member.size = path.stat().st_size
@@ -107,6 +113,23 @@ def split_input(word: str) -> tuple[Path, str]:
     return path, name
 
 
+def ours_first(words: Sequence[str], ours: set[str]) -> list[str]:
+    """The words with those options in front that are manage.py's own (``ours``: names without dashes).
+
+    Options end at the first word that is neither an option nor an option's value: IMAGE, as with `docker run`.
+    """
+    front: list[str] = []
+    others: list[str] = []
+    at = 0
+    while at < len(words) and words[at].startswith("-") and words[at] not in ("-", "--"):
+        name, mark, _ = words[at].lstrip("-").partition("=")
+        takes_value = not mark and name.replace("-", "_") not in SWITCHES
+        group = list(words[at : at + 1 + takes_value])
+        (front if name in ours else others).extend(group)
+        at += len(group)
+    return [*front, *others, *words[at:]]
+
+
 def create_docker(compose: Compose, arguments: Sequence[str], inputs: Sequence[str] = ()) -> dict[str, Any]:
     """One job of the universal Docker app: ``arguments`` as for `docker run`."""
     command = ["bin/docker_create_work", "--json"]
@@ -118,11 +141,17 @@ def create_docker(compose: Compose, arguments: Sequence[str], inputs: Sequence[s
 def create_for_app(
     compose: Compose, app: str, inputs: Sequence[str], options: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """One job of another app: every input file is staged under a name of its own, then ``bin/create_work``."""
+    """One job of another app: every input file is staged under a name of its own, then ``bin/create_work``.
+
+    The names are new each time: the file deleter removes a job's inputs when the job is done, also while
+    another job would still need a file of the same name.
+    """
     staged = []
-    for word in inputs:
-        path, name = split_input(word)
-        answer = call(compose, "bin/stage_file", "--json", "--unique", "--name", name, "-", stdin=path.read_bytes())
+    run = secrets.token_hex(8)
+    files = [split_input(word)[0] for word in inputs]
+    for number, path in enumerate(files):
+        name = f"{app}_in_{run}_{number}"
+        answer = call(compose, "bin/stage_file", "--json", "--name", name, "-", stdin=path.read_bytes())
         staged.append(answer["name"])
     return dict(call(compose, "bin/create_work", "--json", "--appname", app, *options, *staged))
 

@@ -100,7 +100,7 @@ def parse_tasks(text: str) -> list[Task]:
     """The blocks of `boinccmd --get_tasks`."""
     tasks = []
     for block in re.split(r"(?m)^\d+\) -+\n", text)[1:]:
-        fields = dict(re.findall(r"(?m)^ +([a-zA-Z ]+): (.*)$", block))
+        fields = dict(re.findall(r"(?m)^ +([a-zA-Z_ ]+): (.*)$", block))
         tasks.append(Task(
             name=fields.get("name", "").strip(), state=fields.get("state", "").strip(),
             active_state=fields.get("active_task_state", "").strip(),
