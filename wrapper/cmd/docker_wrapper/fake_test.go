@@ -518,26 +518,29 @@ func TestSinglePurposeImageIsKeptAndOldVersionsGo(t *testing.T) {
 
 // One workunit's Dockerfile in use by another one of the client's list: the image stays for it.
 func TestImageStaysForQueuedJobs(t *testing.T) {
-	r := newRig(t, fakedocker.Plan{})
-	text := dockerfile
-	r.Link("Dockerfile", "jf_abc", &text)
-	state := `<client_state><workunit><name>%s</name><file_ref><file_name>jf_abc</file_name></file_ref></workunit></client_state>`
-	os.WriteFile(filepath.Join(r.Data, "client_state.xml"), []byte(fmt.Sprintf(state, "other")), 0o644)
-	r.expect(r.run(), fakeclient.Verdict{Finished: true})
-	r.engine(func(s *fakedocker.State) {
-		if len(s.Images) != 1 {
-			t.Errorf("%v", s.Images)
+	dir := t.TempDir()
+	workunit := func(name string) string {
+		return "<workunit>\n<name>" + name + "</name>\n<file_ref>\n<file_name>jf_x</file_name>\n<open_name>in</open_name>\n</file_ref>\n" +
+			"<file_ref>\n<file_name>jf_abc</file_name>\n<open_name>Dockerfile</open_name>\n<copy_file/>\n</file_ref>\n</workunit>\n"
+	}
+	run := func(wu string, queued ...string) (images, builds int) {
+		r := (&rig{t: t}).setup(dir, wu+"_0", fakedocker.Plan{})
+		r.Put("Dockerfile", dockerfile)
+		text := "<client_state>\n"
+		for _, q := range queued {
+			text += workunit(q)
 		}
-	})
-	os.WriteFile(filepath.Join(r.Data, "client_state.xml"), []byte(fmt.Sprintf(state, "wu_9")), 0o644)
-	r = (&rig{t: t}).setup(filepath.Dir(r.Data), "wu_9_0", fakedocker.Plan{})
-	r.Link("Dockerfile", "jf_abc", &text)
-	r.expect(r.run(), fakeclient.Verdict{Finished: true})
-	r.engine(func(s *fakedocker.State) {
-		if len(s.Images) != 0 || s.Builds != 1 {
-			t.Errorf("%v, %d builds", s.Images, s.Builds)
-		}
-	})
+		os.WriteFile(filepath.Join(r.Data, "client_state.xml"), []byte(text+"</client_state>\n"), 0o644)
+		r.expect(r.run(), fakeclient.Verdict{Finished: true})
+		r.engine(func(s *fakedocker.State) { images, builds = len(s.Images), s.Builds })
+		return images, builds
+	}
+	if images, builds := run("wu_1", "wu_1", "wu_2"); images != 1 || builds != 1 {
+		t.Errorf("%d images, %d builds", images, builds)
+	}
+	if images, builds := run("wu_2", "wu_2"); images != 0 || builds != 1 {
+		t.Errorf("%d images, %d builds", images, builds)
+	}
 }
 
 func TestPrebuiltImage(t *testing.T) {

@@ -56,7 +56,7 @@ func docker(t *testing.T, args ...string) string {
 }
 
 func (r *realRig) dockerfile(cmd string) {
-	r.Put("Dockerfile", "FROM "+r.image+"\nLABEL boincdock.test="+strconv.Itoa(os.Getpid())+"\nCMD "+cmd+"\n")
+	r.Put("Dockerfile", "FROM "+r.image+"\nLABEL boincdock.test="+strconv.Itoa(os.Getpid())+"\nWORKDIR /app\nCMD "+cmd+"\n")
 }
 
 func (r *realRig) state() string {

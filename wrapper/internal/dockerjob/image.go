@@ -468,28 +468,61 @@ func (s *Session) tryImageLock() (*boinc.FileLock, error) {
 	return lock, err
 }
 
+// maxClientState is the largest client_state.xml that is looked at, in bytes.
+const maxClientState = 256 << 20
+
 // dockerfileUsedElsewhere tells whether another workunit on this host brings the same Dockerfile: then its
 // image is worth keeping until the last of them ends. The client's own list says so.
 func (s *Session) dockerfileUsedElsewhere() bool {
-	if s.rt.Standalone() || !boinc.IsLink(s.dir, s.cfg.Dockerfile) {
+	path := filepath.Join(s.dir, "..", "..", "client_state.xml")
+	if st, err := os.Stat(path); s.rt.Standalone() || err != nil || st.Size() > maxClientState {
 		return false
 	}
-	physical := filepath.Base(boinc.Physical(s.dir, s.cfg.Dockerfile))
-	raw, err := os.ReadFile(filepath.Join(s.dir, "..", "..", "client_state.xml"))
-	if err != nil || len(raw) > 256<<20 {
+	raw, err := os.ReadFile(path)
+	if err != nil {
 		return false
 	}
-	text := string(raw)
-	for {
+	files := map[string]string{} // workunit: physical name of its Dockerfile
+	for text := string(raw); ; {
 		_, rest, found := strings.Cut(text, "<workunit>")
 		if !found {
-			return false
+			break
 		}
 		block, after, _ := strings.Cut(rest, "</workunit>")
-		if strings.Contains(block, "<file_name>"+physical+"</file_name>") &&
-			!strings.Contains(block, "<name>"+s.init.WUName+"</name>") {
-			return true
+		if name, file := dockerfileOf(block, s.cfg.Dockerfile); file != "" {
+			files[name] = file
 		}
 		text = after
 	}
+	mine := files[s.init.WUName]
+	for name, file := range files {
+		if mine != "" && file == mine && name != s.init.WUName {
+			return true
+		}
+	}
+	return false
+}
+
+// dockerfileOf reads a <workunit> block of client_state.xml.
+func dockerfileOf(block, logical string) (name, physical string) {
+	for _, e := range boinc.Elements([]byte(block)) {
+		switch e.Name {
+		case "name":
+			name = strings.TrimSpace(string(e.Body))
+		case "file_ref":
+			var file, open string
+			for _, f := range boinc.Elements(e.Body) {
+				switch f.Name {
+				case "file_name":
+					file = strings.TrimSpace(string(f.Body))
+				case "open_name":
+					open = strings.TrimSpace(string(f.Body))
+				}
+			}
+			if open == logical {
+				physical = file
+			}
+		}
+	}
+	return name, physical
 }
