@@ -2,7 +2,8 @@
 the database itself (spec 05 A8 "Do better").
 
 MariaDB commits at every DDL statement, so a migration cannot be one transaction. Instead each finished
-statement is counted in the table: after a crash the next run goes on behind the last one that finished.
+statement is counted in the table: after a crash the next run goes on behind the last one counted. Rows and
+their count are committed together; of a DDL statement that finished uncounted, the next run finds the effect.
 """
 from __future__ import annotations
 
@@ -70,11 +71,17 @@ def _locked(db: Connection) -> Iterator[None]:
         db.value("migrate.unlock")
 
 
-def _execute(db: Connection, statement: str) -> None:
+_DONE_ALREADY = {1050, 1060, 1061, 1091}
+"""MariaDB's answers to a DDL statement that was carried out before: table, column or index exists; is gone."""
+
+
+def _execute(db: Connection, statement: str, maybe_done: bool = False) -> None:
     cursor: Any = db.raw().cursor()
     try:
         cursor.execute(statement)
     except Exception as error:
+        if maybe_done and error.args and error.args[0] in _DONE_ALREADY:
+            return
         raise DatabaseError(f"migration statement failed: {error}: {' '.join(statement.split())[:120]}") from error
     finally:
         cursor.close()
@@ -116,6 +123,7 @@ def _apply(db: Connection, m: Migration) -> None:
     start = int(row["statements_done"]) if row else 0
     for index, statement in enumerate(split_statements(m.text)):
         if index >= start:
-            _execute(db, statement)
-            db.run("migrate.progress", number=m.number, phase=m.phase, done=index + 1)
+            with db.transaction():
+                _execute(db, statement, maybe_done=row is not None and index == start)
+                db.run("migrate.progress", number=m.number, phase=m.phase, done=index + 1)
     db.run("migrate.finish", number=m.number, phase=m.phase, now=int(time.time()))
