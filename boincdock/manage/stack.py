@@ -174,6 +174,8 @@ def source_digest(root: Path, arguments: list[str]) -> str:
         for path in paths:
             if "__pycache__" in path.parts or path.suffix == ".pyc" or not path.is_file():
                 continue
+            if path.is_relative_to(root / "boincdock" / "manage"):  # stays on the host (.dockerignore)
+                continue
             digest.update(f"{path.relative_to(root)}\0{path.stat().st_mode & 0o111}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

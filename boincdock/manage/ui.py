@@ -35,7 +35,8 @@ class Ui:
 
     def __init__(self, *, yes: bool = False) -> None:
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        # In a pipe nobody's window limits a table.
+        self.out = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=250)
         self.yes = yes
 
     @contextmanager

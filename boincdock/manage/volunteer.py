@@ -188,6 +188,7 @@ class Volunteer:
         with self.ui.step("Stopping the volunteer"):
             runner.run(self._argv("rm", "--stop", "--force", "volunteer"), env=self._environment())
             remove_job_containers(runner, str(self.data))
+            remove_job_images(runner, self.compose.settings.master_url)
             wipe(runner, self.base, self.data)
 
     def _environment(self) -> dict[str, str]:
@@ -206,6 +207,21 @@ def remove_job_containers(runner: Runner, data: str) -> None:
         words = line.split(" ")
         if any(source.startswith(data.rstrip("/") + "/") for source in words[1:]):
             runner.run(["docker", "rm", "-f", words[0]], check=False)
+
+
+def project_folder(master_url: str) -> str:
+    """What clients and our docker_wrapper call a project: its URL made a file name (spec 07 section 1.1)."""
+    bare = re.sub(r"^[a-z]+://", "", master_url)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", bare).removesuffix("_")
+
+
+def remove_job_images(runner: Runner, master_url: str) -> None:
+    """Remove the images that jobs of this project built here (spec 07 section 7.3)."""
+    name = project_folder(master_url).lower()
+    listed = runner.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"], check=False).text.split()
+    ours = [image for image in listed if re.match(rf"boinc_(_)?{re.escape(name)}(:|_)", image)]
+    if ours:
+        runner.run(["docker", "rmi", "-f", *ours], check=False)
 
 
 def wipe(runner: Runner, image: str, folder: Path) -> None:

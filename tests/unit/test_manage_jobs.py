@@ -20,8 +20,10 @@ from boincdock.manage.volunteer import (
     Client,
     ensure_hello_image,
     parse_tasks,
+    project_folder,
     remove_hello_image,
     remove_job_containers,
+    remove_job_images,
 )
 
 INSIDE = "docker exec -w /home/boincadm/project -u boincadm id-apache "
@@ -297,6 +299,15 @@ def test_only_our_jobs_containers_are_removed() -> None:
     })
     remove_job_containers(runner, "/data/v")
     assert [line for line in runner.lines() if line.startswith("docker rm")] == ["docker rm -f a"]
+
+
+def test_only_images_of_this_projects_jobs_are_removed() -> None:
+    listed = ["boinc_127.0.0.1_80_p:abc", "boinc_127.0.0.1_80_p_worker_docker_1:latest", "boinc__127.0.0.1_80_p__w:latest",
+              "boinc_127.0.0.1_80_p2:abc", "boinc_127x0.0.1_80_p:abc", "boincdock/volunteer:latest", "<none>:<none>"]
+    runner = FakeRunner({"docker images": ok("\n".join(listed))})
+    remove_job_images(runner, "http://127.0.0.1:80/p/")
+    assert runner.calls[-1] == ["docker", "rmi", "-f", *listed[:3]]
+    assert project_folder("https://sim.example.org/alpha/") == "sim.example.org_alpha"
 
 
 def test_a_clients_complaint_becomes_an_error_line() -> None:
