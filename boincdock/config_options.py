@@ -130,6 +130,9 @@ OPTIONS: dict[str, tuple[str, Any, str]] = {
     "fuh_set_initial_permission": ("octal", None, "mode of a file being uploaded"),
     "fuh_set_completed_permission": ("octal", None, "mode of an uploaded file"),
     "cache_md5_info": ("b", False, "use .md5 side files in the download tree"),
+    "fuh_fsync": ("b", False, "make each upload durable before it is acknowledged (decision 0031)"),
+    "fuh_check_names": ("b", True, "discard uploads that belong to no wanted result"),
+    "fuh_min_free_bytes": ("d", 1e9, "refuse uploads for now while the disk has less room than this"),
     "user_url": ("b", True, "export and show users' URLs"),
     "user_country": ("b", True, "export and show users' countries"),
     # Logging

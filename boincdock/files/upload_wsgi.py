@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boincdock import log as boinc_log
-from boincdock.config import Project, find_project_dir, load_project, parse_float
+from boincdock.config import Project, find_project_dir, load_project
 from boincdock.db import connect
 from boincdock.errors import BoincdockError
 from boincdock.files.issued import IssuedNames
-from boincdock.files.upload_handler import DEFAULT_MIN_FREE, Body, UploadHandler
+from boincdock.files.upload_handler import Body, UploadHandler
 from boincdock.protocol.upload import Reply, Status
 
 if TYPE_CHECKING:
@@ -86,17 +86,9 @@ def make_handler(project: Project) -> UploadHandler:
     """The handler of a project, its log sent to ``log_HOST/file_upload_handler.log``."""
     project.log_dir.mkdir(parents=True, exist_ok=True)
     boinc_log.setup(project.config.fuh_debug_level, project.log_dir / "file_upload_handler.log", with_pid=True)
-    check = IssuedNames(ThreadLookup(project.config)) if _number(project, "fuh_check_names", 1) else None
-    return UploadHandler(project, check, min_free_bytes=_number(project, "fuh_min_free_bytes", DEFAULT_MIN_FREE),
-                         durable=bool(_number(project, "fuh_fsync", 0)))
-
-
-def _number(project: Project, option: str, default: int) -> int:
-    """An option of config.xml that is ours, not upstream's; a value that is no number keeps the default."""
-    value = getattr(project.config, option, None)
-    if value is None:
-        value = parse_float(project.config.extra.get(option, str(default)))
-    return default if value is None else int(value)
+    config = project.config
+    check = IssuedNames(ThreadLookup(config)) if config.fuh_check_names else None
+    return UploadHandler(project, check, min_free_bytes=int(config.fuh_min_free_bytes), durable=config.fuh_fsync)
 
 
 def _content_length(environ: WSGIEnvironment) -> int | None:
