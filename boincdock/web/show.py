@@ -46,6 +46,11 @@ def when(stamp: float | None) -> str:
     return f"{t.tm_mday} {time.strftime('%b %Y, %H:%M', t)} UTC"
 
 
+def minute(stamp: float | None) -> str:
+    """``4 Mar 2025, 10:20``, where the page says once that times are UTC."""
+    return when(stamp).removesuffix(" UTC")
+
+
 def day(stamp: float | None) -> str:
     """``4 Mar 2025``."""
     return when(stamp).partition(",")[0]
@@ -196,8 +201,8 @@ def stderr_text(raw: bytes | str | None) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "�", text.replace("\r\n", "\n"))
 
 
-FILTERS = {"grouped": grouped, "credit": credit, "when": when, "day": day, "iso": iso, "duration": duration,
-           "size": size, "speed": speed, "exit_status": exit_status, "phrase": result_phrase,
+FILTERS = {"grouped": grouped, "credit": credit, "when": when, "minute": minute, "day": day, "iso": iso,
+           "duration": duration, "size": size, "speed": speed, "exit_status": exit_status, "phrase": result_phrase,
            "error_mask": error_mask, "facts": host_facts, "version": version, "paragraphs": paragraphs,
            "safe_link": safe_link, "stderr_text": stderr_text}
 """Jinja filters by name."""

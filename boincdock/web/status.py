@@ -60,9 +60,15 @@ def shown_command(cmd: str) -> str:
     return name
 
 
+def _reports(project: Project) -> list[Row]:
+    """The supervisors' reports that have the parts needed here."""
+    return [{**report, "updated": _number(report.get("updated"))} for report in runstate.read_reports(project)
+            if isinstance(report.get("daemons"), list)]
+
+
 def supervisor_age(project: Project, now: float) -> float | None:
     """Seconds since a supervisor last reported, or None if none ever did."""
-    stamps = [_number(report.get("updated")) for report in runstate.read_reports(project)]
+    stamps = [report["updated"] for report in _reports(project)]
     return max(0.0, now - max(stamps)) if stamps else None
 
 
@@ -70,10 +76,10 @@ def daemon_statuses(project: Project, now: float) -> list[DaemonStatus]:
     """The three servers, then every daemon of config.xml as the supervisors see it."""
     found = [_server("Download server", project, None), _server("Upload server", project, "stop_upload"),
              _server("Scheduler", project, "stop_sched")]
-    reports = runstate.read_reports(project)
+    reports = _reports(project)
     live = [report for report in reports if runstate.is_live(report, now)]
     for entry in project.daemons:
-        rows = [(report, row) for report in live for row in report.get("daemons", [])
+        rows = [(report, row) for report in live for row in report["daemons"]
                 if isinstance(row, dict) and (row.get("name") == entry.name or row.get("cmd") == entry.cmd)]
         # With several supervisors the daemon that runs is the one to show.
         rows.sort(key=lambda pair: not pair[1].get("running"))
