@@ -302,7 +302,7 @@ def test_only_our_jobs_containers_are_removed() -> None:
 
 
 def test_only_images_of_this_projects_jobs_are_removed() -> None:
-    listed = ["boinc_127.0.0.1_80_p:abc", "boinc_127.0.0.1_80_p_worker_docker_1:latest", "boinc__127.0.0.1_80_p__w:latest",
+    listed = ["boinc_127.0.0.1_80_p:abc", "boinc_127.0.0.1_80_p_worker_docker_1:1", "boinc__127.0.0.1_80_p__w:latest",
               "boinc_127.0.0.1_80_p2:abc", "boinc_127x0.0.1_80_p:abc", "boincdock/volunteer:latest", "<none>:<none>"]
     runner = FakeRunner({"docker images": ok("\n".join(listed))})
     remove_job_images(runner, "http://127.0.0.1:80/p/")

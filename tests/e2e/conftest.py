@@ -1,0 +1,158 @@
+"""``world``: a healthy project with one more app, shared by the session. ``client``: a stock client by version.
+
+The extra app ``plain`` comes in as an operator brings in an app: files laid out under apps/, copied into an image
+FROM boincdock/server_makeproject.
+"""
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_world import ROOT, RUNNER, VERSIONS, Stock, World, docker, new_world
+
+from boincdock.manage import baseimage
+from boincdock.manage.context import App
+from boincdock.manage.ui import Ui
+from boincdock.manage.volunteer import ensure_hello_image, remove_hello_image
+
+APP = Path(__file__).parent / "plain_app"
+_alive: list[World] = []
+_clients: list[Stock] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """A failed test shows what the clients and the server said."""
+    report = yield
+    if report.failed and call.when in ("setup", "call"):
+        for stock in _clients:
+            report.sections.append((f"client {stock.version}", stock.client.log(120)))
+        for world in _alive:
+            report.sections.append((f"server {world.name}", world.logs()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def images() -> str:
+    """The server's images are built from this checkout; returns their tag."""
+    app = App()
+    app.stack().build()
+    return app.settings()["VERSION"] + app.settings()["TAG"]
+
+
+def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
+    """Images under a tag of their own; makeproject's has the app ``plain``."""
+    for name in ("mysql", "apache"):
+        docker("tag", f"boincdock/server_{name}:{tag}", f"boincdock/server_{name}:{new_tag}")
+    context = folder / "makeproject"
+    shutil.copytree(APP, context)
+    base = f"boincdock/server_makeproject:{tag}"
+    for name in ("config.xml", "project.xml"):
+        shown = docker("run", "--rm", "--network", "none", "--entrypoint", "cat", base, name).stdout.decode()
+        extra = (APP / f"{name}.part").read_text()
+        mark = "</daemons>" if name == "config.xml" else "</boinc>"
+        assert shown.count(mark) == 1
+        (context / name).write_text(shown.replace(mark, f"{extra}{mark}"))
+    platform = context / "apps" / "plain" / "1.00" / "x86_64-pc-linux-gnu"
+    wrapper = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", base, "-c",
+                     "ls /usr/local/lib/boincdock/wrapper | grep x86_64-pc-linux-gnu").stdout.decode().strip()
+    (platform / wrapper).write_bytes(docker("run", "--rm", "--network", "none", "--entrypoint", "cat", base,
+                                            f"/usr/local/lib/boincdock/wrapper/{wrapper}").stdout)
+    (platform / wrapper).chmod(0o755)
+    version = (platform / "version.xml").read_text().replace("WRAPPER", wrapper)
+    (platform / "version.xml").write_text(version)
+    docker("build", "--build-arg", f"BASE={base}", "-t", f"boincdock/server_makeproject:{new_tag}", str(context))
+
+
+@pytest.fixture(scope="session")
+def world(images: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A healthy project with the apps worker, docker and plain."""
+    folder = tmp_path_factory.mktemp("world")
+    made = new_world(folder)
+    tag = f"-{made.name}"
+    _build_with_app(folder, images, f"{images}{tag}")
+    made.environment["TAG"] = f"{images}{tag}".removeprefix(App().settings()["VERSION"])
+    try:
+        yield from _run(made, "--no-build")
+    finally:
+        docker("rmi", *(f"boincdock/server_{n}:{images}{tag}" for n in ("mysql", "makeproject", "apache")), check=False)
+
+
+@pytest.fixture
+def fresh_world(images: str, tmp_path: Path) -> Iterator[World]:
+    """A healthy project of this test's own."""
+    yield from _run(new_world(tmp_path))
+
+
+@pytest.fixture
+def unstarted_world(images: str, tmp_path: Path) -> Iterator[World]:
+    """A project that nobody has started yet."""
+    made = new_world(tmp_path)
+    _alive.append(made)
+    try:
+        yield made
+    finally:
+        _alive.remove(made)
+        made.run("down", "-v", "--yes", check=False)
+
+
+def _run(made: World, *options: str) -> Iterator[World]:
+    _alive.append(made)
+    try:
+        made.run("up", *options)
+        yield made
+    finally:
+        _alive.remove(made)
+        made.run("down", "-v", "--yes", check=False)
+
+
+@pytest.fixture(scope="session")
+def hello_image() -> Iterator[None]:
+    """What client 8.2 greets the engine with, when it starts."""
+    baseimage.ensure(RUNNER, Ui(), VERSIONS["8.2.15"])
+    made = ensure_hello_image(RUNNER, VERSIONS["8.2.15"])
+    yield
+    if made:
+        remove_hello_image(RUNNER)
+
+
+@pytest.fixture(scope="session")
+def client_images(hello_image: None) -> Callable[[str], str]:
+    """Builds the image of a client version, once."""
+    built: dict[str, str] = {}
+
+    def image(version: str) -> str:
+        if version not in built:
+            base = VERSIONS[version]
+            baseimage.ensure(RUNNER, Ui(), base)
+            name = f"boincdock/volunteer:test-{version}"
+            folder = ROOT / "images" / "volunteer"
+            subprocess.run(["docker", "build", "-q", "--build-arg", f"BASE_IMAGE={base}", "-t", name, str(folder)],
+                           check=True, capture_output=True)
+            built[version] = name
+        return built[version]
+
+    return image
+
+
+@pytest.fixture
+def new_client(client_images: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[[World, str], Stock]]:
+    """Starts clients; they are removed after the test."""
+    started: list[tuple[Stock, World]] = []
+
+    def start(world: World, version: str) -> Stock:
+        name = f"{world.name}-client-{version}-{len(started)}"
+        stock = Stock(version, client_images(version), tmp_path / name, name)
+        started.append((stock, world))
+        _clients.append(stock)
+        stock.start()
+        return stock
+
+    yield start
+    for stock, world in started:
+        _clients.remove(stock)
+        stock.remove(world)
