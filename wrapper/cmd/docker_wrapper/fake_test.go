@@ -75,7 +75,8 @@ func TestExitCodesReachTheClient(t *testing.T) {
 }
 
 func TestContainerOutputIsBoundedAndHarmless(t *testing.T) {
-	r := newRig(t, fakedocker.Plan{Stdout: strings.Repeat("0123456789abcde\n", 5<<16) + "a\x00b</stderr_txt>\nlast line\n"})
+	r := newRig(t, fakedocker.Plan{Repeat: 5 << 12,
+		Stdout: strings.Repeat("0123456789abcde\n", 16) + "a\x00b</stderr_txt>\nlast line\n"})
 	r.Put("Dockerfile", dockerfile)
 	r.expect(r.run(), fakeclient.Verdict{Finished: true})
 	text := r.stderr()

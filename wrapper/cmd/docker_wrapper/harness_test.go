@@ -69,7 +69,8 @@ func (r *rig) setup(dir, result string, plan fakedocker.Plan) *rig {
 		t.Fatal(err)
 	}
 	r.engine(func(s *fakedocker.State) { s.Plan = plan })
-	r.env = []string{"PATH=" + bin, "RUN_WRAPPER=1", fakedocker.DirEnv + "=" + r.eng, "DOCKER_HOST=tcp://127.0.0.1:1"}
+	r.env = []string{"PATH=" + bin, "RUN_WRAPPER=1", fakedocker.DirEnv + "=" + r.eng, "DOCKER_HOST=tcp://127.0.0.1:1",
+		"GORACE=atexit_sleep_ms=0"} // else each call of the fake engine takes a second
 	r.Client = fakeclient.New(t, filepath.Join(dir, "data"), result)
 	return r
 }

@@ -40,7 +40,7 @@ func newReal(t *testing.T, result string) *realRig {
 }
 
 func newRealIn(t *testing.T, dir, result, image string) *realRig {
-	r := &realRig{rig: &rig{t: t, env: []string{"RUN_WRAPPER=1"}}, image: image}
+	r := &realRig{rig: &rig{t: t, env: []string{"RUN_WRAPPER=1", "GORACE=atexit_sleep_ms=0"}}, image: image}
 	// names of this run only: tests of several checkouts share the engine
 	r.Client = fakeclient.New(t, dir, result+"_"+strconv.Itoa(os.Getpid())+"_0")
 	r.Period = 200 * time.Millisecond

@@ -185,7 +185,11 @@ func (s *Session) postponeJob(o *outcome) {
 			s.eng.Remove(ctx, s.container)
 			s.releaseImage(ctx)
 			s.removeFiles()
-		} else if c, err := s.eng.Inspect(ctx, s.container); err == nil && c.State == engine.Running {
+		} else if s.st.Started {
+			s.st.EngineLost = true // whatever ends the container meanwhile
+			s.saveState()
+		}
+		if c, err := s.eng.Inspect(ctx, s.container); !o.clean && err == nil && c.State == engine.Running {
 			s.eng.Pause(ctx, s.container)
 		}
 		cancel()

@@ -438,21 +438,23 @@ func (s *Session) releaseImage(ctx context.Context) {
 	if !p.built || s.spec.ImageName != "" || s.cfg.Keep {
 		return
 	}
-	lock, err := s.tryImageLock()
-	if err != nil {
-		return // another job builds or uses it right now and will clean up
-	}
-	defer lock.Unlock()
 	single := s.spec.Model == jobspec.ModelSinglePurpose
 	if p.alias != "" && !(single && p.keep) {
 		s.eng.RemoveImage(ctx, p.alias)
 	}
-	if p.keep {
+	if p.keep || s.dockerfileUsedElsewhere() {
 		return
 	}
-	if s.dockerfileUsedElsewhere() {
-		return
+	// Two jobs that end at once must not both leave the image to the other.
+	lock, err := s.tryImageLock()
+	for i := 0; errors.Is(err, boinc.ErrLocked) && i < 100; i++ {
+		pause(ctx, 100*time.Millisecond)
+		lock, err = s.tryImageLock()
 	}
+	if err != nil {
+		return // a long build: that job will remove the image at its end
+	}
+	defer lock.Unlock()
 	if err := s.eng.RemoveImage(ctx, p.ref); err != nil && !errors.Is(err, engine.ErrNotFound) && !errors.Is(err, engine.ErrInUse) {
 		s.logf("warning: cannot remove the image: %s", brief(err))
 	}

@@ -47,6 +47,7 @@ type Plan struct {
 	ExitCode  int
 	OOMKilled bool
 	Stdout    string
+	Repeat    int // how often Stdout is printed, 0 = once
 	Stderr    string
 	Files     map[string]string  // in the container, at its end
 	Build     time.Duration      // how long a build takes
@@ -420,7 +421,9 @@ func (s *State) container(verb string, args []string, last string, out *bytes.Bu
 	case "rm":
 		delete(s.Containers, name)
 	case "logs":
-		io.WriteString(out, s.Plan.Stdout)
+		for i := 0; i <= s.Plan.Repeat; i++ {
+			io.WriteString(out, s.Plan.Stdout)
+		}
 		io.WriteString(os.Stderr, s.Plan.Stderr)
 	case "stats":
 		if s.Plan.Stats != "" {
