@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from boincdock.enums import AssimilateState
+from boincdock.enums import AssimilateState, WuError
 from boincdock.errors import BoincdockError, DatabaseError
+from boincdock.lifecycle import batches
 from boincdock.lifecycle.daemon import Daemon
 from boincdock.lifecycle.model import Result, Workunit
 from boincdock.lifecycle.outputs import OutputFile, output_files
@@ -32,7 +34,9 @@ from boincdock.lifecycle.repository import AssimilatorRepository
 
 logger = logging.getLogger("boincdock.assimilator")
 
-BATCH = 50
+BATCH = 100
+FLUSH_SECONDS = 1.0
+BATCH_REFRESH_SECONDS = 10.0
 RETRY_SECONDS = (30, 3600)
 
 
@@ -62,6 +66,8 @@ class Assimilator(Daemon):
         self.appid = 0
         self._after = 0
         self._not_before: dict[int, tuple[float, int]] = {}
+        self._batches: set[int] = set()
+        self._batches_refreshed = time.monotonic()
         self.stop_after_units = self.options.one_pass_N_WU or 0
         if self.stop_after_units or self.options.dont_update_db:
             self.options.one_pass = True
@@ -90,47 +96,86 @@ class Assimilator(Daemon):
         ids = self.repository.pending(self.appid, self._after, self.mod, BATCH)
         if not ids:
             self._after = 0
+            self._refresh_batches(0.0)
             return 0
         self._after = ids[-1]
         now = self.clock()
         ready = [i for i in ids if self._not_before.get(i, (0, 0))[0] <= now]
-        done = 0
-        for wu, results in self.repository.load(ready):
-            if self.stopping() or (self.stop_after_units and done >= self.stop_after_units):
-                break
-            if wu.assimilate_state == AssimilateState.READY:
-                self._assimilate(wu, results)
-                done += 1
+        done = self._assimilate_all(ready[:self.stop_after_units or None])
+        self._refresh_batches(BATCH_REFRESH_SECONDS)
         if len(ids) < BATCH and not self.options.one_pass:
             self._after = 0
             return done
         return done or len(ids) - len(ready)
 
-    def _assimilate(self, wu: Workunit, results: list[Result]) -> None:
+    def _assimilate_all(self, ids: Sequence[int]) -> int:
+        """Call the handler for each; note what was done many at a time, but after FLUSH_SECONDS at the latest."""
+        done = 0
+        finished: list[tuple[Workunit, int]] = []
+        began = time.monotonic()
+        loaded = [(wu, results) for wu, results in self.repository.load(ids)
+                  if wu.assimilate_state == AssimilateState.READY]
+        self._note_neither(loaded)
+        try:
+            for wu, results in loaded:
+                if self.stopping():
+                    break
+                done += 1
+                state = self._call(wu, results)
+                if state is not None:
+                    finished.append((wu, state))
+                if time.monotonic() - began > FLUSH_SECONDS:
+                    pending, finished, began = finished, [], time.monotonic()
+                    self._finish(pending)
+        finally:
+            self._finish(finished)
+        return done
+
+    def _note_neither(self, loaded: Sequence[tuple[Workunit, list[Result]]]) -> None:
+        neither = [wu for wu, results in loaded
+                   if not wu.error_mask and all(r.id != wu.canonical_resultid for r in results)]
+        for wu in neither:
+            logger.critical("%s has neither canonical result nor error", wu.tag)
+        if not self.options.dont_update_db:
+            self.repository.mark_no_canonical([wu.id for wu in neither])
+
+    def _call(self, wu: Workunit, results: list[Result]) -> int | None:
+        """The new assimilate_state, or None if the workunit is put off."""
         canonical = next((r for r in results if r.id == wu.canonical_resultid), None)
         if canonical is None and not wu.error_mask:
-            logger.critical("%s has neither canonical result nor error", wu.tag)
-            if not self.options.dont_update_db:
-                self.repository.mark_no_canonical(wu.id)
-        state = AssimilateState.DONE
+            wu = replace(wu, error_mask=int(WuError.NO_CANONICAL_RESULT))
         try:
             self.handle(Job(wu, results, canonical))
         except Defer:
-            state = AssimilateState.INIT
+            return AssimilateState.INIT
         except DatabaseError:
             raise
         except (BoincdockError, OSError) as error:
             self._put_off(wu, str(error))
-            return
+            return None
         except Exception as error:
             logger.exception("%s the handler failed", wu.tag)
             self._put_off(wu, str(error))
+            return None
+        return AssimilateState.DONE
+
+    def _finish(self, finished: Sequence[tuple[Workunit, int]]) -> None:
+        for wu, _ in finished:
+            self._not_before.pop(wu.id, None)
+        if self.options.dont_update_db or not finished:
             return
-        self._not_before.pop(wu.id, None)
-        if not self.options.dont_update_db:
-            done = self.repository.finish(wu, state, self.now)
-            logger.info("%s %s", wu.tag, "changed meanwhile; again" if not done
+        noted = self.repository.finish(finished, self.now)
+        for wu, state in finished:
+            logger.info("%s %s", wu.tag, "changed meanwhile; again" if wu.id not in noted
                         else "deferred" if state == AssimilateState.INIT else "assimilated")
+        self._batches.update(wu.batch for wu, _ in finished if wu.batch > 0)
+
+    def _refresh_batches(self, period: float) -> None:
+        """Bring the progress of batches up to date, at most every ``period`` seconds (spec 03 section 11)."""
+        if self._batches and time.monotonic() - self._batches_refreshed >= period:
+            batches.refresh(self.db, self._batches, self.now)
+            self._batches.clear()
+            self._batches_refreshed = time.monotonic()
 
     def _put_off(self, wu: Workunit, reason: str) -> None:
         tries = self._not_before.get(wu.id, (0, 0))[1] + 1

@@ -88,6 +88,8 @@ class FileDeleter(Daemon):
                 if self.stopping():
                     break
                 outcome[delete(row)].append(row["id"])
+            if outcome[True]:
+                logger.info("files of %d %s deleted", len(outcome[True]), kind)
             self._mark(kind, outcome[True], state, FileDeleteState.DONE)
             self._mark(kind, outcome[False], state, FileDeleteState.ERROR)
             done += len(rows)
@@ -121,7 +123,7 @@ class FileDeleter(Daemon):
                 good = False
             elif not found and row["outcome"] == Outcome.SUCCESS:
                 logger.debug("%s output file %s was not there", tag, f.name)
-        logger.info("%s output files deleted", tag)
+        logger.debug("%s output files deleted", tag)
         return good
 
     def delete_workunit_files(self, row: dict[str, Any]) -> bool:
@@ -141,7 +143,7 @@ class FileDeleter(Daemon):
             path = download_path(self.project, f.name)
             for each in (path, path.with_name(path.name + ".gz"), path.with_name(path.name + ".md5")):
                 good = self._unlink(each, tag) is not None and good
-        logger.info("%s input files deleted", tag)
+        logger.debug("%s input files deleted", tag)
         return good
 
     def _unlink(self, path: Path, tag: str) -> bool | None:

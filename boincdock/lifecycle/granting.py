@@ -38,6 +38,8 @@ def grant(db: Connection, grants: Sequence[Grant], now: int, by_app: bool) -> No
 
     Must run inside a transaction. Hosts, users or teams that are gone are passed over.
     """
+    if not grants:
+        return
     _grant_hosts(db, grants, now)
     earned = [g for g in grants if g.credit > 0]
     users = _rows(db, "validator.lock_users", {g.result.userid for g in earned})
@@ -67,9 +69,10 @@ def _grant_hosts(db: Connection, grants: Sequence[Grant], now: int) -> None:
         if turnaround >= 0:
             row["avg_turnaround"] = 0.7 * old + 0.3 * turnaround if old else float(turnaround)
         _add(row, g, now)
-    for host_id, row in sorted(hosts.items()):
-        db.run("validator.save_host", id=host_id, credit=row.get("credit", 0.0), expavg_credit=row["expavg_credit"],
-               expavg_time=row["expavg_time"], avg_turnaround=row["avg_turnaround"])
+    db.run_many("validator.save_host", [
+        {"id": host_id, "credit": row.get("credit", 0.0), "expavg_credit": row["expavg_credit"],
+         "expavg_time": row["expavg_time"], "avg_turnaround": row["avg_turnaround"]}
+        for host_id, row in sorted(hosts.items())])
 
 
 def _add(row: dict[str, Any], g: Grant, now: int) -> None:
@@ -85,10 +88,9 @@ def _accumulate(db: Connection, rows: dict[int, dict[str, Any]], grants: Sequenc
     for owner, g in grants:
         if owner in rows:
             _add(rows[owner], g, now)
-    for owner, row in sorted(rows.items()):
-        if "credit" in row:
-            db.run(query, id=owner, credit=row["credit"], expavg_credit=row["expavg_credit"],
-                   expavg_time=row["expavg_time"])
+    db.run_many(query, [
+        {"id": owner, "credit": row["credit"], "expavg_credit": row["expavg_credit"],
+         "expavg_time": row["expavg_time"]} for owner, row in sorted(rows.items()) if "credit" in row])
 
 
 def _grant_by_app(db: Connection, kind: str, grants: Sequence[tuple[int, Grant]], now: int) -> None:

@@ -1,7 +1,7 @@
 """One host's record with one app version: loading under a lock, quota rules, saving (spec 03 section 3)."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -84,11 +84,26 @@ def _is_real(db: Connection, app_version_id: int) -> bool:
     return db.one("lifecycle.version_exists", id=app_version_id) is not None
 
 
+def lock_many(db: Connection, keys: Iterable[tuple[int, int]]) -> dict[tuple[int, int], HostVersion]:
+    """Those of the records (by host and generalised version id) that exist, locked; none is made."""
+    wanted = {key for key in keys if key[0] > 0 and key[1] != 0}
+    if not wanted:
+        return {}
+    rows = db.all("lifecycle.host_version_lock_many", hosts=sorted({h for h, _ in wanted}),
+                  versions=sorted({v for _, v in wanted}))
+    return {key: from_row(row) for row in rows if (key := (row["host_id"], row["app_version_id"])) in wanted}
+
+
 def save(db: Connection, record: HostVersion) -> None:
     """Write a locked record back."""
-    db.run("lifecycle.host_version_save", host_id=record.host_id, app_version_id=record.app_version_id,
-           pfc_n=record.pfc.n, pfc_avg=record.pfc.avg, et_n=record.et.n, et_avg=record.et.avg,
-           et_var=record.et.var, et_q=record.et.q, turnaround_n=record.turnaround.n,
-           turnaround_avg=record.turnaround.avg, turnaround_var=record.turnaround.var,
-           turnaround_q=record.turnaround.q, max_jobs_per_day=record.max_jobs_per_day,
-           n_jobs_today=record.n_jobs_today, consecutive_valid=record.consecutive_valid)
+    save_many(db, [record])
+
+
+def save_many(db: Connection, records: Iterable[HostVersion]) -> None:
+    """Write locked records back."""
+    db.run_many("lifecycle.host_version_save", [
+        {"host_id": r.host_id, "app_version_id": r.app_version_id, "pfc_n": r.pfc.n, "pfc_avg": r.pfc.avg,
+         "et_n": r.et.n, "et_avg": r.et.avg, "et_var": r.et.var, "et_q": r.et.q, "turnaround_n": r.turnaround.n,
+         "turnaround_avg": r.turnaround.avg, "turnaround_var": r.turnaround.var, "turnaround_q": r.turnaround.q,
+         "max_jobs_per_day": r.max_jobs_per_day, "n_jobs_today": r.n_jobs_today,
+         "consecutive_valid": r.consecutive_valid} for r in records])

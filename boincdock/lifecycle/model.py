@@ -11,10 +11,15 @@ from boincdock.enums import Outcome, ServerState, ValidateState
 T = TypeVar("T")
 
 
+_NAMES: dict[type[Any], tuple[str, ...]] = {}
+
+
 def from_row(kind: type[T], row: Mapping[str, Any]) -> T:
     """Build a dataclass from the row's columns of the same names; NULL means the field's default."""
-    values = {f.name: row[f.name] for f in fields(kind) if row.get(f.name) is not None}  # type: ignore[arg-type]
-    return kind(**values)
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(f.name for f in fields(kind))  # type: ignore[arg-type]
+    return kind(**{name: value for name in names if (value := row.get(name)) is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from boincdock.db import Connection
 from boincdock.lifecycle.credit import VersionStats
 from boincdock.lifecycle.model import Result, Workunit, from_row
+
+
+@dataclass(frozen=True, slots=True)
+class ResultState:
+    """The columns of a locked result that tell whether a judgement still holds."""
+
+    id: int
+    workunitid: int
+    server_state: int
+    outcome: int
+    validate_state: int
+    hostid: int
+    userid: int
 
 
 def load_with_results(db: Connection, ids: Sequence[int]) -> list[tuple[Workunit, list[Result]]]:
@@ -43,12 +57,17 @@ class ValidatorRepository:
         row = self.db.one("validator.app", id=appid)
         return row or {"target_nresults": 0, "min_avg_pfc": 1.0, "host_scale_check": 0}
 
-    def lock(self, wu_id: int) -> tuple[Workunit | None, list[Result]]:
-        """The workunit and its results (without documents), locked; (None, []) if it is gone."""
-        row = self.db.one("validator.lock_workunit", id=wu_id)
-        if row is None:
-            return None, []
-        return from_row(Workunit, row), [from_row(Result, r) for r in self.db.all("validator.lock_results", id=wu_id)]
+    def lock_workunits(self, ids: Sequence[int]) -> dict[int, Workunit]:
+        """Those of the workunits that nobody else holds, by id; locked."""
+        if not ids:
+            return {}
+        return {row["id"]: from_row(Workunit, row) for row in self.db.all("validator.lock_workunits", ids=ids)}
+
+    def lock_results(self, workunit_ids: Sequence[int]) -> list[ResultState]:
+        """The states of all results of these workunits, locked."""
+        if not workunit_ids:
+            return []
+        return [ResultState(**row) for row in self.db.all("validator.lock_results", ids=workunit_ids)]
 
     def versions(self, ids: Iterable[int]) -> dict[int, VersionStats]:
         """Statistics of app versions, unlocked."""
@@ -57,29 +76,24 @@ class ValidatorRepository:
         return {row["id"]: from_row(VersionStats, row) for row in rows}
 
     def save_results(self, results: Iterable[Result]) -> None:
-        """Write the columns that belong to the validator."""
-        for r in results:
-            self.db.run("validator.save_result", id=r.id, outcome=int(r.outcome), validate_state=int(r.validate_state),
-                        granted_credit=r.granted_credit, runtime_outlier=r.runtime_outlier, opaque=r.opaque)
+        """Write the columns that belong to the validator; the rows are locked."""
+        self.db.run_many("validator.save_results", [
+            {"id": r.id, "outcome": int(r.outcome), "validate_state": int(r.validate_state),
+             "granted_credit": r.granted_credit, "runtime_outlier": int(r.runtime_outlier), "opaque": r.opaque}
+            for r in results])
 
-    def save_workunit(self, wu_id: int, need_validate: int, error_bits: int, quorum: int, target: int,
-                      transition_time: int) -> None:
-        """Write the outcome of a check."""
-        self.db.run("validator.save_workunit", id=wu_id, need_validate=need_validate, error_bits=error_bits,
-                    min_quorum=quorum, target_nresults=target, transition_time=transition_time)
+    def save_workunits(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the outcomes of checks; the rows are locked."""
+        self.db.run_many("validator.save_workunits", rows)
 
-    def save_canonical(self, wu_id: int, result_id: int, credit: float) -> None:
-        """Note the canonical result and call for assimilation."""
-        self.db.run("validator.save_canonical", id=wu_id, canonical_resultid=result_id, canonical_credit=credit)
+    def cancel_unsent(self, result_ids: Sequence[int]) -> None:
+        """These instances are not needed any more."""
+        if result_ids:
+            self.db.run("validator.cancel_unsent", ids=result_ids)
 
-    def cancel_unsent(self, wu_id: int) -> None:
-        """No more instances are needed."""
-        self.db.run("validator.cancel_unsent", id=wu_id)
-
-    def add_credited_jobs(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Note (user, job number) for the project's own use."""
-        for userid, workunitid in pairs:
-            self.db.run("validator.add_credited_job", userid=userid, workunitid=workunitid)
+    def add_credited_jobs(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Note (user, job number) for the project's own use; what is noted already stays as it is."""
+        self.db.run_many("validator.add_credited_job", [{"userid": u, "workunitid": w} for u, w in pairs])
 
 
 class AssimilatorRepository:
@@ -97,11 +111,23 @@ class AssimilatorRepository:
         """See ``load_with_results``."""
         return load_with_results(self.db, ids)
 
-    def mark_no_canonical(self, wu_id: int) -> None:
+    def mark_no_canonical(self, wu_ids: Sequence[int]) -> None:
         """Note that there is neither canonical result nor error."""
-        self.db.run("assimilator.mark_no_canonical", id=wu_id)
+        if wu_ids:
+            self.db.run("assimilator.mark_no_canonical", ids=wu_ids)
 
-    def finish(self, wu: Workunit, state: int, now: int) -> bool:
-        """Note that the handler was called; False if the workunit changed meanwhile."""
-        return self.db.run("assimilator.finish", id=wu.id, state=int(state), now=now,
-                           canonical_resultid=wu.canonical_resultid) > 0
+    def finish(self, done: Sequence[tuple[Workunit, int]], now: int) -> set[int]:
+        """Note in one transaction that the handler was called, with the new assimilate_state of each; the ids of
+        those that still were as the handler saw them (another copy may have been faster)."""
+        def work() -> set[int]:
+            rows = self.db.all("assimilator.lock", ids=[wu.id for wu, _ in done])
+            current = {r["id"]: r["canonical_resultid"] for r in rows if r["assimilate_state"] == 1}
+            by_state: dict[int, list[int]] = defaultdict(list)
+            for wu, state in done:
+                if current.get(wu.id) == wu.canonical_resultid:
+                    by_state[int(state)].append(wu.id)
+            for state, ids in by_state.items():
+                self.db.run("assimilator.finish", ids=ids, state=state, now=now)
+            return {i for ids in by_state.values() for i in ids}
+
+        return self.db.retrying(work) if done else set()

@@ -18,30 +18,33 @@ gets one job a day), or return ``Suspicious(data)`` (ask for a second instance b
 (``FileNotFoundError``) and output that does not parse (``ValueError``) count as BadOutput, any other ``OSError``
 as transient. Any other exception is a defect of the validator: it is logged and the workunit tried again later.
 
-Everything a check leads to is written in one transaction per workunit, after making sure that the rows still
-are as they were when the outputs were read: a killed validator neither loses nor doubles credit.
+Everything a check leads to is written in one transaction (which may hold many workunits), after making sure that
+the rows still are as they were when the outputs were read: a killed validator neither loses nor doubles credit.
 """
 from __future__ import annotations
 
 import argparse
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from boincdock.enums import NEVER, AssimilateState, Outcome, ValidateState, WuError
+from boincdock.db.connector import RetryableError
+from boincdock.enums import Outcome, ValidateState
 from boincdock.errors import DatabaseError, InputError
-from boincdock.lifecycle import checks, credit, granting, hostversions
-from boincdock.lifecycle.checks import CompareError, Kind, Reading, SetCheck, TransientError, Verdict
-from boincdock.lifecycle.credit import AppStats, HostVersion, VersionStats
+from boincdock.lifecycle import checks, credit
+from boincdock.lifecycle.checks import CompareError, Kind, Reading, TransientError, Verdict
 from boincdock.lifecycle.daemon import Daemon
-from boincdock.lifecycle.model import Result, Workunit, generalised_version_id
+from boincdock.lifecycle.judgement import BatchWriter, Judgement, Snapshot
+from boincdock.lifecycle.model import Result, Workunit
 from boincdock.lifecycle.outputs import OutputFile, output_files
 from boincdock.lifecycle.repository import ValidatorRepository
 
 logger = logging.getLogger("boincdock.validator")
 
 BATCH = 100
+FLUSH_SECONDS = 1.0
 RETRY_SECONDS = (60, 21600)
 
 
@@ -60,33 +63,6 @@ class Suspicious:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A workunit and its results as they were when their outputs were read."""
-
-    wu: Workunit
-    results: tuple[Result, ...]
-
-    @property
-    def key(self) -> object:
-        """What must not have changed until the decision is written."""
-        return (self.wu.min_quorum, self.wu.canonical_resultid,
-                [(r.id, r.validate_state, r.hostid) for r in self.results if r.success])
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a validator thinks of a workunit: a verdict per judged result (by id), the canonical result if
-    a new one was found, and which hosts fail for good."""
-
-    verdicts: dict[int, Verdict]
-    check: SetCheck | None = None
-    canonical: int = 0
-    retry: bool = False
-    assigned_credit: float = 0.0
-    hopeless: tuple[Result, ...] = ()
-
-
 class Validator(Daemon):
     """Base class of validators; see the module's text."""
 
@@ -99,6 +75,7 @@ class Validator(Daemon):
         self._after = 0
         self._not_before: dict[int, tuple[float, int]] = {}
         self.appid = 0
+        self._app: dict[str, Any] = {}
         self.stop_after_units = self.options.one_pass_N_WU or 0
         if self.options.dry_run or self.options.wu_id is not None or self.stop_after_units:
             self.options.one_pass = True
@@ -167,15 +144,32 @@ class Validator(Daemon):
         self._after = ids[-1]
         now = self.clock()
         ready = [i for i in ids if self._not_before.get(i, (0, 0))[0] <= now]
-        done = 0
-        for snapshot in self._snapshots(ready):
-            if self.stopping() or (self.stop_after_units and done >= self.stop_after_units):
-                break
-            done += self._handle(snapshot)
+        if self.stop_after_units:
+            ready = ready[:self.stop_after_units]
+        done = self._validate(ready)
         if len(ids) < BATCH and not self.options.one_pass:
             self._after = 0
             return done
         return done or len(ids) - len(ready)
+
+    def _validate(self, ids: Sequence[int]) -> int:
+        """Judge these workunits one after another and write what was found, many in one transaction; but after
+        FLUSH_SECONDS at the latest, so that a slow validator's work neither waits nor grows stale."""
+        done = 0
+        batch: list[tuple[Snapshot, Judgement]] = []
+        began = time.monotonic()
+        for snapshot in self._snapshots(ids):
+            if self.stopping():
+                break
+            done += 1
+            judgement = self._judge(snapshot)
+            if judgement:
+                batch.append((snapshot, judgement))
+            if batch and time.monotonic() - began > FLUSH_SECONDS:
+                self._save(batch)
+                batch, began = [], time.monotonic()
+        self._save(batch)
+        return done
 
     def _next_ids(self) -> list[int]:
         if self.options.wu_id is not None:
@@ -184,31 +178,60 @@ class Validator(Daemon):
                                        self.mod, BATCH)
 
     def _snapshots(self, ids: Sequence[int]) -> list[Snapshot]:
+        self._app = self.repository.app(self.appid)
         pairs = self.repository.load(ids)
         return [Snapshot(wu, tuple(results)) for wu, results in pairs if wu.appid == self.appid]
 
-    def _handle(self, snapshot: Snapshot) -> int:
-        """Validate one workunit; what goes wrong with it is put off and does not stop the others."""
-        wu = snapshot.wu
+    def _judge(self, snapshot: Snapshot) -> Judgement | None:
+        """``judge``; what goes wrong with a workunit is put off and does not stop the others."""
         try:
-            judgement = self.judge(snapshot)
-            written = self.options.dry_run or self.db.retrying(lambda: self._write(snapshot, judgement))
+            return self.judge(snapshot)
         except DatabaseError:
             raise
         except _Missing as error:
-            logger.critical("%s %s", wu.tag, error)
-            self._put_off(wu)
-            return 1
+            logger.critical("%s %s", snapshot.wu.tag, error)
         except Exception:
-            logger.exception("%s cannot be validated", wu.tag)
-            self._put_off(wu)
-            return 1
-        if judgement.retry:
-            self._put_off(wu)
+            logger.exception("%s cannot be validated", snapshot.wu.tag)
+        self._put_off(snapshot.wu)
+        return None
+
+    def _save(self, batch: Sequence[tuple[Snapshot, Judgement]]) -> None:
+        """Write judgements in one transaction; if that fails, in one each, so that only the one to blame stays."""
+        if not batch:
+            return
+        if self.options.dry_run:
+            written = {snapshot.wu.id for snapshot, _ in batch}
         else:
-            self._not_before.pop(wu.id, None)
-        self._log(snapshot, judgement, bool(written))
-        return 1
+            try:
+                written = self.db.retrying(lambda: self._write(batch))
+            except Exception as error:
+                if len(batch) == 1:
+                    self._cannot_save(batch[0][0], error)
+                    return
+                if isinstance(error, DatabaseError) and not isinstance(error, RetryableError):
+                    raise
+                logger.warning("a batch could not be written (%s); one by one now", error)
+                for each in batch:
+                    self._save([each])
+                return
+        for snapshot, judgement in batch:
+            self._saved(snapshot, judgement, snapshot.wu.id in written)
+
+    def _cannot_save(self, snapshot: Snapshot, error: Exception) -> None:
+        if isinstance(error, DatabaseError) and not isinstance(error, RetryableError):
+            raise error
+        logger.critical("%s cannot be written: %s", snapshot.wu.tag, error, exc_info=error)
+        self._put_off(snapshot.wu)
+
+    def _write(self, batch: Sequence[tuple[Snapshot, Judgement]]) -> set[int]:
+        return BatchWriter(self.repository, self.options, self.project.config, self.now, self._app).write(batch)
+
+    def _saved(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> None:
+        if judgement.retry:
+            self._put_off(snapshot.wu)
+        else:
+            self._not_before.pop(snapshot.wu.id, None)
+        self._log(snapshot, judgement, written)
 
     def _put_off(self, wu: Workunit) -> None:
         tries = self._not_before.get(wu.id, (0, 0))[1] + 1
@@ -220,7 +243,7 @@ class Validator(Daemon):
     def judge(self, snapshot: Snapshot) -> Judgement:
         """Read outputs and compare them; nothing is written."""
         wu = snapshot.wu
-        app = self.repository.app(wu.appid)
+        app = self._app or self.repository.app(wu.appid)
         hopeless = self._hopeless(snapshot) if self.options.check_punitive else ()
         if wu.canonical_resultid:
             return replace(self._judge_late(snapshot), hopeless=hopeless)
@@ -302,200 +325,22 @@ class Validator(Daemon):
                     pass
         return tuple(found)
 
-    # ---- writing: one transaction -----------------------------------------------------------------------
-    def _write(self, snapshot: Snapshot, judgement: Judgement) -> bool:
-        """Write a judgement if the workunit still is as it was; else leave it for the next round."""
-        wu, results = self.repository.lock(snapshot.wu.id)
-        if wu is None or (not wu.need_validate and self.options.wu_id is None):
-            return False
-        if Snapshot(wu, tuple(results)).key != snapshot.key:
-            return False
-        return _Writer(self, wu, results, judgement).write()
-
     def _log(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> None:
         wu = snapshot.wu
         if not written:
             logger.debug("%s changed while it was validated; next round", wu.tag)
             return
-        prefix = "would be: " if self.options.dry_run else ""
-        for result in snapshot.results:
-            if result.id in judgement.verdicts:
-                logger.info("%s %s %s%s", wu.tag, result.tag, prefix, judgement.verdicts[result.id].value)
+        prefix = "would be " if self.options.dry_run else ""
+        found = [f"{r.tag} {judgement.verdicts[r.id].value}" for r in snapshot.results if r.id in judgement.verdicts]
         if judgement.canonical:
-            logger.info("%s canonical result %s%d", wu.tag, prefix, judgement.canonical)
+            found.append(f"canonical result {judgement.canonical}")
+        if found:
+            logger.info("%s %s%s", wu.tag, prefix, ", ".join(found))
 
 
 class _Missing(Exception):
     """Rows that ought to exist do not."""
 
 
-class _Writer:
-    """Carries one judgement into the database; all inside the caller's transaction."""
-
-    def __init__(self, validator: Validator, wu: Workunit, results: list[Result], judgement: Judgement) -> None:
-        self.v = validator
-        self.db = validator.db
-        self.repository = validator.repository
-        self.wu = wu
-        self.results = results
-        self.judgement = judgement
-        self.now = validator.now
-        self.quota = validator.project.config.daily_result_quota
-        self.app_row = self.repository.app(wu.appid)
-        self.records: dict[tuple[int, int], HostVersion] = {}
-        self.aliases: dict[tuple[int, int], tuple[int, int]] = {}
-        self.samples: list[granting.VersionSample] = []
-        self.changed: dict[int, Result] = {}
-
-    def write(self) -> bool:
-        judged = [r for r in self.results if self.judgement.verdicts.get(r.id, Verdict.UNDECIDED)
-                  is not Verdict.UNDECIDED]
-        new_valid = [r for r in judged if self.judgement.verdicts[r.id] is Verdict.VALID
-                     and r.validate_state != ValidateState.VALID]
-        self._lock_records([*judged, *self.judgement.hopeless])
-        worth = self._worth(judged, new_valid)
-        for result in judged:
-            self._apply(result, self.judgement.verdicts[result.id], worth)
-        self._mark_inconclusive()
-        for result in self.judgement.hopeless:
-            self._update_record(result, hostversions.after_hopeless)
-        self.repository.save_results(self.changed.values())
-        for record in self.records.values():
-            hostversions.save(self.db, record)
-        grants = [granting.Grant(r, worth) for r in new_valid]
-        if grants:
-            granting.grant(self.db, grants, self.now, bool(self.v.project.config.credit_by_app))
-            if self.v.options.update_credited_job:
-                self.repository.add_credited_jobs((r.userid, int(self.wu.opaque)) for r in new_valid)
-        self._save_workunit(worth)
-        granting.teach_versions(self.db, self.samples, self.now)
-        return True
-
-    # ---- host records -----------------------------------------------------------------------------------
-    def _key(self, result: Result) -> tuple[int, int]:
-        key = (result.hostid, generalised_version_id(result.appid, result.app_version_id))
-        return self.aliases.get(key, key)
-
-    def _lock_records(self, results: Sequence[Result]) -> None:
-        for key in sorted({self._key(r) for r in results}):
-            record = hostversions.lock(self.db, *key)
-            if record:
-                actual = (record.host_id, record.app_version_id)
-                self.aliases[key] = actual
-                self.records[actual] = record
-
-    def _update_record(self, result: Result, change: Any, *args: Any) -> None:
-        record = self.records.get(self._key(result))
-        if record:
-            self.records[self._key(result)] = change(record, *args)
-
-    # ---- credit -----------------------------------------------------------------------------------------
-    def _worth(self, judged: Sequence[Result], new_valid: Sequence[Result]) -> float:
-        """Credit of each valid result; takes in the statistics on the way (spec 03 section 8)."""
-        options = self.v.options
-        if not new_valid:
-            return 0.0
-        claims = [] if options.credit_from_runtime else self._claims(new_valid)
-        if self.wu.canonical_resultid:
-            canonical = next(r for r in self.results if r.id == self.wu.canonical_resultid)
-            return canonical.granted_credit
-        cap = options.max_granted_credit
-        if options.credit_from_wu:
-            if not self.wu.canonical_credit:
-                logger.critical("%s has no credit assigned (--credit_from_wu)", self.wu.tag)
-            return credit.capped(self.wu.canonical_credit, cap)
-        if options.credit_fixed is not None:
-            return credit.capped(options.credit_fixed, cap)
-        if options.credit_from_runtime:
-            runs = [_run(r) for r in judged if self.judgement.verdicts[r.id] is not Verdict.ERROR]
-            return credit.capped(credit.runtime_credit(runs, self.wu.rsc_fpops_bound, cap), cap)
-        if options.post_assigned_credit:
-            return credit.capped(self.judgement.assigned_credit, cap)
-        if options.no_credit:
-            return 0.0
-        return credit.workunit_credit(claims, self.wu.rsc_fpops_est, self.wu.rsc_fpops_bound, self._app(), cap)
-
-    def _app(self) -> AppStats:
-        return AppStats(self.wu.appid, self.app_row["min_avg_pfc"], bool(self.app_row["host_scale_check"]))
-
-    def _claims(self, valid: Sequence[Result]) -> list[credit.Claim]:
-        versions = self.repository.versions({r.app_version_id for r in valid if r.app_version_id > 0})
-        claims = []
-        for result in valid:
-            version: VersionStats | None = versions.get(result.app_version_id)
-            if result.app_version_id >= 0 and version is None:
-                logger.critical("%s its app version %d is missing", result.tag, result.app_version_id)
-                continue
-            claim = credit.claim(_run(result), self.wu.rsc_fpops_est, self._app(), version,
-                                 self.records.get(self._key(result)), bool(result.runtime_outlier))
-            if claim.complaint:
-                logger.warning("%s %s", result.tag, claim.complaint)
-            if claim.host_version:
-                self.records[self._key(result)] = claim.host_version
-            if version and claim.version_credit is not None:
-                self.samples.append(granting.VersionSample(version.id, claim.version_sample, claim.version_credit,
-                                                           result.sent_time))
-            if claim.outlier and not result.runtime_outlier and not self.wu.canonical_resultid:
-                self.changed[result.id] = replace(result, runtime_outlier=1)
-            claims.append(claim)
-        return claims
-
-    # ---- results and workunit ---------------------------------------------------------------------------
-    def _apply(self, result: Result, verdict: Verdict, worth: float) -> None:
-        if verdict is Verdict.VALID:
-            if result.validate_state == ValidateState.VALID:
-                return
-            replicated = not (self.wu.target_nresults == 1 and self.app_row["target_nresults"] > 1)
-            self._update_record(result, hostversions.after_valid, self.quota, replicated)
-            self._change(result, validate_state=ValidateState.VALID, granted_credit=worth)
-        elif result.validate_state == ValidateState.VALID:
-            logger.warning("%s was valid and now disagrees; left as it is", result.tag)
-        else:
-            self._update_record(result, hostversions.after_invalid, self.quota)
-            outcome = Outcome.VALIDATE_ERROR if verdict is Verdict.ERROR else Outcome.SUCCESS
-            self._change(result, validate_state=ValidateState.INVALID, outcome=outcome)
-
-    def _change(self, result: Result, **columns: Any) -> None:
-        self.changed[result.id] = replace(self.changed.get(result.id, result), **columns)
-
-    def _mark_inconclusive(self) -> None:
-        check = self.judgement.check
-        if check is None or check.canonical is not None or check.retry:
-            return
-        for result in self.results:
-            if (self.judgement.verdicts.get(result.id) is Verdict.UNDECIDED
-                    and result.validate_state == ValidateState.INIT):
-                self._change(result, validate_state=ValidateState.INCONCLUSIVE)
-
-    def _save_workunit(self, worth: float) -> None:
-        wu, judgement = self.wu, self.judgement
-        quorum, target, bits = wu.min_quorum, wu.target_nresults, 0
-        when = wu.transition_time
-        failed_for_good = bool(wu.error_mask) and (
-            bool(wu.error_mask & WuError.CANCELLED) or wu.assimilate_state == AssimilateState.DONE)
-        check = judgement.check
-        if check and judgement.canonical:
-            if failed_for_good:
-                when = min(when, self.now)  # credit only: nobody waits for this output any more
-            else:
-                self.repository.save_canonical(wu.id, judgement.canonical, worth)
-                when = NEVER if when > self.now else when
-            self.repository.cancel_unsent(wu.id)
-        elif check and not check.retry:
-            if wu.error_mask:
-                when = min(when, self.now)
-            else:
-                outcome = checks.without_consensus(check, target, wu.max_success_results)
-                quorum, target, bits = check.quorum, outcome.target_nresults, outcome.error_bits
-                when = min(when, self.now) if outcome.transition_now else when
-        elif wu.canonical_resultid or wu.error_mask:
-            when = min(when, self.now)
-        self.repository.save_workunit(wu.id, int(judgement.retry), bits, quorum, target, when)
-
-
-def _run(result: Result) -> credit.Run:
-    return credit.Run(result.elapsed_time, result.cpu_time, result.flops_estimate, result.app_version_id,
-                      float(result.received_time - result.sent_time))
-
-
-__all__ = ["BadOutput", "CompareError", "LongTermFail", "Suspicious", "TransientError", "Validator"]
+__all__ = ["BadOutput", "CompareError", "Judgement", "LongTermFail", "Snapshot", "Suspicious", "TransientError",
+           "Validator"]

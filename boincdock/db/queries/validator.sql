@@ -12,11 +12,12 @@ SELECT id, name, appid, min_quorum, target_nresults, max_error_results, max_tota
        file_delete_state, assimilate_state, priority, batch, rsc_fpops_est, rsc_fpops_bound, opaque
 FROM workunit WHERE id IN :ids ORDER BY id;
 
--- name: lock_workunit
+-- name: lock_workunits
+-- Those that somebody else holds are left for the next round.
 SELECT id, name, appid, min_quorum, target_nresults, max_error_results, max_total_results, max_success_results,
        need_validate, canonical_resultid, canonical_credit, transition_time, delay_bound, error_mask,
        file_delete_state, assimilate_state, priority, batch, rsc_fpops_est, rsc_fpops_bound, opaque
-FROM workunit WHERE id = :id FOR UPDATE;
+FROM workunit WHERE id IN :ids ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: results
 -- With the documents that validators and assimilators read.
@@ -27,35 +28,32 @@ SELECT id, name, workunitid, server_state, outcome, client_state, validate_state
 FROM result WHERE workunitid IN :ids ORDER BY workunitid, id;
 
 -- name: lock_results
-SELECT id, name, workunitid, server_state, outcome, client_state, validate_state, file_delete_state, exit_status,
-       hostid, userid, teamid, appid, app_version_id, report_deadline, sent_time, received_time, elapsed_time,
-       cpu_time, flops_estimate, granted_credit, claimed_credit, opaque, runtime_outlier, priority, batch
-FROM result WHERE workunitid = :id ORDER BY id FOR UPDATE;
+SELECT id, workunitid, server_state, outcome, validate_state, hostid, userid
+FROM result WHERE workunitid IN :ids ORDER BY workunitid, id FOR UPDATE;
 
 -- name: versions
 -- The scales before this workunit's own samples.
 SELECT id, pfc_n, pfc_avg, pfc_scale FROM app_version WHERE id IN :ids;
 
--- name: clear_need_validate
-UPDATE workunit SET need_validate = 0 WHERE id = :id;
-
--- name: save_result
-UPDATE result SET outcome = :outcome, validate_state = :validate_state, granted_credit = :granted_credit,
-                  runtime_outlier = :runtime_outlier, opaque = :opaque
-WHERE id = :id;
+-- name: save_results
+-- The rows exist and are locked, so this never inserts: it is how to update many rows in one statement.
+INSERT INTO result (id, outcome, validate_state, granted_credit, runtime_outlier, opaque)
+VALUES (:id, :outcome, :validate_state, :granted_credit, :runtime_outlier, :opaque)
+ON DUPLICATE KEY UPDATE outcome = VALUES(outcome), validate_state = VALUES(validate_state),
+    granted_credit = VALUES(granted_credit), runtime_outlier = VALUES(runtime_outlier), opaque = VALUES(opaque);
 
 -- name: cancel_unsent
-UPDATE result SET server_state = 5, outcome = 5 WHERE workunitid = :id AND server_state IN (1, 2);
+UPDATE result SET server_state = 5, outcome = 5 WHERE id IN :ids AND server_state IN (1, 2);
 
--- name: save_workunit
-UPDATE workunit
-SET need_validate = :need_validate, error_mask = error_mask | :error_bits, min_quorum = :min_quorum,
-    target_nresults = :target_nresults, transition_time = :transition_time
-WHERE id = :id;
-
--- name: save_canonical
-UPDATE workunit SET canonical_resultid = :canonical_resultid, canonical_credit = :canonical_credit, assimilate_state = 1
-WHERE id = :id;
+-- name: save_workunits
+INSERT INTO workunit (id, need_validate, error_mask, min_quorum, target_nresults, transition_time, canonical_resultid,
+                      canonical_credit, assimilate_state)
+VALUES (:id, :need_validate, :error_bits, :min_quorum, :target_nresults, :transition_time, :canonical_resultid,
+        :canonical_credit, :assimilate_state)
+ON DUPLICATE KEY UPDATE need_validate = VALUES(need_validate), error_mask = error_mask | VALUES(error_mask),
+    min_quorum = VALUES(min_quorum), target_nresults = VALUES(target_nresults),
+    transition_time = VALUES(transition_time), canonical_resultid = VALUES(canonical_resultid),
+    canonical_credit = VALUES(canonical_credit), assimilate_state = VALUES(assimilate_state);
 
 -- name: lock_hosts
 SELECT id, expavg_credit, expavg_time, avg_turnaround FROM host WHERE id IN :ids ORDER BY id FOR UPDATE;
@@ -70,17 +68,22 @@ SELECT id, expavg_credit, expavg_time FROM team WHERE id IN :ids ORDER BY id FOR
 SELECT id, pfc_n, pfc_avg, expavg_credit, expavg_time FROM app_version WHERE id = :id FOR UPDATE;
 
 -- name: save_host
-UPDATE host SET total_credit = total_credit + :credit, expavg_credit = :expavg_credit, expavg_time = :expavg_time,
-                avg_turnaround = :avg_turnaround
-WHERE id = :id;
+INSERT INTO host (id, total_credit, expavg_credit, expavg_time, avg_turnaround)
+VALUES (:id, :credit, :expavg_credit, :expavg_time, :avg_turnaround)
+ON DUPLICATE KEY UPDATE total_credit = total_credit + VALUES(total_credit), expavg_credit = VALUES(expavg_credit),
+    expavg_time = VALUES(expavg_time), avg_turnaround = VALUES(avg_turnaround);
 
 -- name: save_user
-UPDATE user SET total_credit = total_credit + :credit, expavg_credit = :expavg_credit, expavg_time = :expavg_time
-WHERE id = :id;
+INSERT INTO user (id, total_credit, expavg_credit, expavg_time)
+VALUES (:id, :credit, :expavg_credit, :expavg_time)
+ON DUPLICATE KEY UPDATE total_credit = total_credit + VALUES(total_credit), expavg_credit = VALUES(expavg_credit),
+    expavg_time = VALUES(expavg_time);
 
 -- name: save_team
-UPDATE team SET total_credit = total_credit + :credit, expavg_credit = :expavg_credit, expavg_time = :expavg_time
-WHERE id = :id;
+INSERT INTO team (id, total_credit, expavg_credit, expavg_time)
+VALUES (:id, :credit, :expavg_credit, :expavg_time)
+ON DUPLICATE KEY UPDATE total_credit = total_credit + VALUES(total_credit), expavg_credit = VALUES(expavg_credit),
+    expavg_time = VALUES(expavg_time);
 
 -- name: save_version
 UPDATE app_version SET pfc_n = :pfc_n, pfc_avg = :pfc_avg, expavg_credit = :expavg_credit, expavg_time = :expavg_time
