@@ -65,8 +65,8 @@ def password_problem(password: str) -> str | None:
 
 # Joining
 
-@blueprint.route("/signup.php")
 @blueprint.route("/create_account_form.php")
+@blueprint.route("/signup.php")
 def signup() -> Response:
     """The form to join."""
     return _signup_page({}, None)

@@ -99,7 +99,7 @@ def host() -> Response:
 
 
 @blueprint.route("/results.php")
-def results() -> str:
+def results() -> Response:
     """The tasks of a computer, or one's own."""
     here = site()
     if not here.project.config.show_results:
@@ -113,14 +113,17 @@ def results() -> str:
         title = f"Tasks of computer {visible_host(hostid)[0]['id']}"
     else:
         viewer = here.sessions.user()
-        if viewer is None or (userid and userid != viewer["id"]):
-            abort(403, "Only their owner can see all tasks of an account. Please log in.")
+        if viewer is None:
+            target = f"results.php?state={state}" + (f"&userid={userid}" if userid else "")
+            return see_other(url_for("account.login_form", next_url=target))
+        if userid and userid != viewer["id"]:
+            abort(403, "Only their owner can see all tasks of an account.")
         kind, owner_id, title = "user", viewer["id"], "Your tasks"
     rows = here.store.results_of(kind, owner_id, state, start, PAGE + 1)
-    return render_template(
+    return make_response(render_template(
         "results.html", title=title, results=rows[:PAGE], more=len(rows) > PAGE and start + PAGE <= MAX_OFFSET,
         start=start, page=PAGE, state=state, states=RESULT_STATES, kind=kind, owner_id=owner_id,
-        counts=here.store.result_counts(kind, owner_id))
+        counts=here.store.result_counts(kind, owner_id)))
 
 
 @blueprint.route("/result.php")

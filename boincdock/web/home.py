@@ -15,8 +15,8 @@ SCHEDULER_MARK = "<!--schedulers-->\n"
 setting can ever indent or join them."""
 
 
-@blueprint.route("/")
 @blueprint.route("/index.php")
+@blueprint.route("/")
 def index() -> Response:
     """The master page: shown to people, read by clients; needs neither login nor database."""
     here = site()
@@ -41,9 +41,10 @@ def index() -> Response:
     return make_response(html.replace(SCHEDULER_MARK, scheduler_lines(here.scheduler_urls), 1))
 
 
+@blueprint.route("/forum_index.php")
 @blueprint.route("/old_news.php")
 def old_news() -> str:
-    """All news."""
+    """All news; also where the Manager's "message boards" button leads while there are no boards."""
     return render_template("news.html", news=site().store.news(0, 200))
 
 
@@ -62,8 +63,8 @@ def info() -> str:
     return render_template("info.html", terms=site().accounts.terms_text())
 
 
-@blueprint.route("/download_software.php")
 @blueprint.route("/welcome.php")
+@blueprint.route("/download_software.php")
 def download() -> str:
     """How to get the client and attach it."""
     return render_template("download.html")
