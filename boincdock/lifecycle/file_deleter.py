@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class FileDeleter(Daemon):
         super().__init__(*args, **kwargs)
         self.appid = 0
         self._errors_due = 0.0
+        self._folders: set[Path] = set()
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -80,6 +82,7 @@ class FileDeleter(Daemon):
     def _pass(self, kind: str, limit: int, state: FileDeleteState, delete: Callable[[dict[str, Any]], bool]) -> int:
         """All rows in ``state``, batch by batch; the number handled."""
         after = done = 0
+        self._folders.clear()
         while not self.stopping():
             rows = self.db.all(f"deleter.{kind}", state=int(state), after=after, appid=self.appid, n=self.mod[0],
                                i=self.mod[1], limit=limit)
@@ -149,14 +152,22 @@ class FileDeleter(Daemon):
     def _unlink(self, path: Path, tag: str) -> bool | None:
         """True: deleted; False: was not there; None: cannot be deleted."""
         try:
-            path.unlink()
+            os.unlink(path)
             return True
         except FileNotFoundError:
             # The fan-out folder is made with the first file, so it may be missing; the root may not.
-            if path.parent.is_dir() or path.parent.parent.is_dir():
+            if self._folder_exists(path.parent):
                 return False
             logger.critical("%s folder of %s is missing", tag, path)
             return None
         except OSError as error:
             logger.critical("%s cannot delete %s: %s", tag, path, error.strerror)
             return None
+
+    def _folder_exists(self, folder: Path) -> bool:
+        """Whether a fan-out folder or at least its root is there; remembered for one pass."""
+        if folder not in self._folders:
+            if not (folder.is_dir() or folder.parent.is_dir()):
+                return False
+            self._folders.add(folder)
+        return True
