@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import boincdock
-from boincdock.config import Project, load_project
+from boincdock.config import Project, load_project, parse_config
 from boincdock.db import Connection, connect
 from boincdock.db import migrate as migrations
 from boincdock.errors import BoincdockError, ConfigError, DatabaseError
@@ -140,6 +140,9 @@ def _render(run: Run, tree: Tree, state: State, values: dict[str, str]) -> None:
     sources = _bin_scripts(run)
     sources |= collect(run.settings.image_root, run.stock_root, values)
     renderer = Renderer(tree, state, values)
+    # A configuration that cannot be read must not take the place of one that works.
+    parse_config(renderer.content("config.xml", sources["config.xml"].data), run.settings.volume,
+                 "config.xml of the makeproject image")
     renderer.run(sources)
     for message in renderer.messages:
         run.report(f"note: {message}")

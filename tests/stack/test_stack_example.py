@@ -28,7 +28,8 @@ def example(images: None, tmp_path: Path) -> Iterator[Project]:
 
 def test_own_files_win_and_take_effect_with_up_build(example: Project) -> None:
     images = example.directory / "images" / "makeproject"
-    template = example.compose("run", "--rm", "--no-deps", "makeproject", "cat", "config.xml", timeout=600).stdout
+    example.compose("build", timeout=600)
+    template = example.compose("run", "--rm", "--no-deps", "makeproject", "cat", "config.xml").stdout
     assert b"${URL_BASE}" in template
     own = template.replace(b"REPLACE WITH PROJECT NAME", b"Project of Ann")
     (images / "config.xml").write_bytes(own)
@@ -44,6 +45,13 @@ def test_own_files_win_and_take_effect_with_up_build(example: Project) -> None:
     assert "Project of Ann" in example.get(f"/{example.project}/get_project_config.php").text
     assert example.get(f"/{example.project}/create_account.php?email_addr=a@example.org&passwd_hash={'b' * 32}"
                        "&user_name=Ann").text.count("<authenticator>") == 1
+
+    # A broken one changes nothing and says what is wrong.
+    (images / "config.xml").write_bytes(own.replace(b"</config>", b""))
+    broken = example.compose("up", "-d", "--build", timeout=600, check=False)
+    assert broken.returncode != 0
+    assert "config.xml of the makeproject image: line" in example.logs("makeproject")
+    assert "Project of Ann" in example.run_in("apache", "cat", "config.xml")
 
     # A changed file and `up --build`: it takes effect, also over an edit in the volume; the data stays.
     example.run_in("apache", "sh", "-c", "echo '<!-- edited -->' >> config.xml")
