@@ -1,8 +1,8 @@
 """script_validator --app NAME [options]
 
-Checks and compares results by programs of the project's bin/: --init_script 'NAME TOKEN...' exits with 0 if a
-result is fine, 3 if it cannot tell now, anything else if it is bad; --compare_script 'NAME TOKEN...' exits with 0 if two
-results agree, 3 if it cannot tell now, anything else if they differ. At least one is needed. Grants credit.
+Checks and compares results by programs of the project's bin/: --init_script 'NAME TOKEN...' exits with 0 if a result
+is fine, 3 if it cannot tell now, anything else if it is bad; --compare_script 'NAME TOKEN...' exits with 0 if
+two results agree, 3 if it cannot tell now, anything else if they differ. At least one is needed. Grants credit.
 """
 from __future__ import annotations
 
