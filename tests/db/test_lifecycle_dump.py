@@ -81,7 +81,8 @@ def test_14_3_team_with_and_without_members(world: World) -> None:
     team = root(folder / "team.gz")[0]
     assert shape(team) == [
         ("id", "5"), ("type", "7"), ("name", "T & <team>"), ("userid", "1"), ("total_credit", "30.500000"),
-        ("expavg_credit", "0.000000"), ("expavg_time", "0.000000"), ("founder_name", "Zoë <b>"), ("create_time", str(T)),
+        ("expavg_credit", "0.000000"), ("expavg_time", "0.000000"), ("founder_name", "Zoë <b>"),
+        ("create_time", str(T)),
         ("description", "one\ntwo ]]> three"), ("country", "Germany")]
     assert [c.find("id").text for c in root(folder / "full")[0].findall("user")] == ["1"]
 

@@ -48,7 +48,8 @@ def to_quorum(world: World, first: bytes = b"A", second: bytes = b"A", wu_id: in
 def test_22_10_command_lines() -> None:
     a = Output(Result(1, elapsed_time=3.0), [OutputFile("f", "out", Path("/a"))])
     b = Output(Result(2, elapsed_time=12.5), [OutputFile("f", "out", Path("/b"))])
-    assert " ".join(compare_command(Script("cmp", ("files", "files2", "runtime2")), a, b)) == "../bin/cmp /a /b 12.500000"
+    compare = compare_command(Script("cmp", ("files", "files2", "runtime2")), a, b)
+    assert " ".join(compare) == "../bin/cmp /a /b 12.500000"
     assert init_command(Script("i", ("result_id", "files", "runtime")), a) == ["../bin/i", "1", "/a", "3.000000"]
     grab = Script("grab", ("files2", "wu_name"))
     files = [OutputFile("f1", "out", Path("/u/3/f1"))]
