@@ -114,7 +114,8 @@ def _make_venv() -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     _say("Setting up boincdock's Python environment in .venv (once) ...")
     # The versioned executable, so that an upgrade of Python leaves a dangling link, not a half-working environment.
-    _run([os.path.realpath(sys.executable), "-m", "venv", str(new)], "Python could not make a virtual environment",
+    _run([os.path.realpath(sys.executable), "-m", "venv", "--prompt", "boincdock", str(new)],
+         "Python could not make a virtual environment",
          "on Debian and Ubuntu: apt-get install python3-venv")
     _pip_install(new, RUN)
     _relocate(new, VENV)
