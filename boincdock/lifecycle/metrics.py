@@ -1,0 +1,148 @@
+"""Numbers about the life of jobs for Prometheus: results by state, queues with their age, daemons, tasks.
+
+``collect`` reads; ``Cache`` does so at most every ``ttl`` seconds, whoever asks; ``render`` makes Prometheus's text
+format of it. All queries use an index and touch only what is unfinished; the age of a queue is that of its first
+workunit or result. The web part exposes this as part of ``/metrics``.
+"""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from boincdock.config import Project
+from boincdock.db import Connection
+from boincdock.enums import FileDeleteState, ServerState
+from boincdock.lifecycle import runstate
+
+DEFAULT_TTL = 30.0
+
+
+@dataclass(slots=True)
+class Metric:
+    """A gauge or counter and its samples: (labels, value)."""
+
+    name: str
+    help: str
+    kind: str = "gauge"
+    samples: list[tuple[dict[str, str], float]] = field(default_factory=list)
+
+    def add(self, value: float | None, **labels: str) -> None:
+        """Add a sample; None is left out."""
+        if value is not None:
+            self.samples.append((labels, float(value)))
+
+
+def collect(db: Connection, project: Project, now: float | None = None) -> list[Metric]:
+    """All metrics of database and supervisors; the former raise ``DatabaseError`` if it cannot be reached."""
+    moment = time.time() if now is None else now
+    return [*database_metrics(db, moment), *daemon_metrics(project, moment)]
+
+
+def database_metrics(db: Connection, now: float) -> list[Metric]:
+    """Results by state, and the queues before each daemon."""
+    apps = {int(r["id"]): str(r["name"]) for r in db.all("metrics.apps")}
+    results = Metric("boinc_results", "Results that are not over, by app and server state")
+    for row in db.all("metrics.results_by_state"):
+        results.add(row["n"], app=apps.get(row["appid"], str(row["appid"])),
+                    state=ServerState(row["server_state"]).name.lower())
+    rows = Metric("boinc_table_rows", "Rows of a table as the database server estimates them")
+    for row in db.all("metrics.table_rows"):
+        rows.add(row["n"], table=row["name"])
+    queue = Metric("boinc_queue_length", "Workunits, results or messages that wait for a daemon")
+    age = Metric("boinc_queue_age_seconds", "How long the first of them has been waiting")
+    _queues(db, now, apps, queue, age)
+    return [results, rows, queue, age]
+
+
+def _queues(db: Connection, now: float, apps: Mapping[int, str], queue: Metric, age: Metric) -> None:
+    def waiting(daemon: str, n: int, since: Any, **labels: str) -> None:
+        queue.add(n, queue=daemon, **labels)
+        age.add(max(0.0, now - float(since)) if n and since is not None else 0.0, queue=daemon, **labels)
+
+    due = db.one("metrics.transitions", now=int(now)) or {"n": 0, "oldest": None}
+    waiting("transitioner", due["n"], due["oldest"])
+    for appid, name in apps.items():
+        for daemon, query in (("validator", "metrics.validation"), ("assimilator", "metrics.assimilation")):
+            row = db.one(query, appid=appid) or {"n": 0, "first_id": None}
+            since = db.value("metrics.workunit_age", id=row["first_id"]) if row["n"] else None
+            waiting(daemon, row["n"], since, app=name)
+        first = db.value("metrics.unsent", appid=appid)
+        if first is not None:
+            created = db.value("metrics.result_created", id=first)
+            age.add(max(0.0, now - float(created or now)), queue="scheduler", app=name)
+    for kind in ("workunit", "result"):
+        found = {int(r["state"]): r for r in db.all(f"metrics.{kind}_files")}
+        for state, daemon in ((FileDeleteState.READY, "file_deleter"), (FileDeleteState.ERROR, "file_deleter_errors")):
+            row = found.get(int(state), {"n": 0, "first_id": None})
+            since = db.value(f"metrics.{kind}_age", id=row["first_id"]) if row["n"] else None
+            waiting(daemon, row["n"], since, of=kind)
+    queue.add(db.value("metrics.messages"), queue="trickle_handlers")
+
+
+def daemon_metrics(project: Project, now: float) -> list[Metric]:
+    """What the supervisors report of daemons and tasks."""
+    up = Metric("boinc_daemon_up", "1 if the daemon runs, 0 if it should and does not")
+    beat = Metric("boinc_daemon_heartbeat_age_seconds", "Seconds since the daemon last showed headway")
+    restarts = Metric("boinc_daemon_restarts_total", "How often the daemon was started again", "counter")
+    supervisors = Metric("boinc_supervisors", "Supervisors at work")
+    failed = Metric("boinc_task_failed", "1 if the periodic task's last run failed")
+    ended = Metric("boinc_task_last_run_age_seconds", "Seconds since the periodic task last ran")
+    took = Metric("boinc_task_last_duration_seconds", "How long its last run took")
+    reports = list(runstate.live_reports(project))
+    supervisors.add(len(reports))
+    for number, report in enumerate(reports, 1):
+        for row in report.get("daemons", []):
+            labels = {"daemon": str(row["name"]), "slot": str(number)}
+            if row.get("state") not in ("disabled", "elsewhere"):
+                up.add(1.0 if row.get("running") else 0.0, **labels)
+                beat.add(row.get("heartbeat_age"), **labels)
+                restarts.add(row.get("restarts"), **labels)
+        for row in report.get("tasks", []):
+            labels = {"task": str(row["name"])}
+            if row.get("last_run"):
+                failed.add(1.0 if row.get("last_exit") else 0.0, **labels)
+                ended.add(max(0.0, now - float(row["last_run"])), **labels)
+                took.add(row.get("last_duration"), **labels)
+    return [supervisors, up, beat, restarts, failed, ended, took]
+
+
+class Cache:
+    """Collects at most every ``ttl`` seconds; threads may share one. ``open_db`` gives a connection of its own
+    for each collection, which is closed afterwards."""
+
+    def __init__(self, project: Project, open_db: Callable[[], Connection], ttl: float = DEFAULT_TTL,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._project, self._open_db, self._ttl, self._clock = project, open_db, ttl, clock
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._metrics: list[Metric] = []
+
+    def get(self) -> list[Metric]:
+        """The metrics, not older than ``ttl``; ``DatabaseError`` if they cannot be read."""
+        with self._lock:
+            if self._clock() - self._at >= self._ttl:
+                db = self._open_db()
+                try:
+                    self._metrics = collect(db, self._project)
+                finally:
+                    db.close()
+                self._at = self._clock()
+            return self._metrics
+
+
+def render(metrics: Iterable[Metric]) -> str:
+    """Prometheus's text format, version 0.0.4."""
+    lines = []
+    for metric in metrics:
+        lines.append(f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n")
+        for labels, value in metric.samples:
+            inner = ",".join(f'{k}="{_label(v)}"' for k, v in sorted(labels.items()))
+            lines.append(f"{metric.name}{{{inner}}} {value:.15g}\n" if inner else f"{metric.name} {value:.15g}\n")
+    return "".join(lines)
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
