@@ -36,6 +36,8 @@ def with_yes(command: F) -> F:
     return option(command)
 
 
+build_option = click.option("--build/--no-build", default=None,
+                            help="Build images always / never; default: when the sources changed.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -58,7 +60,7 @@ def cli(context: click.Context, verbose: bool) -> None:
 @cli.command()
 @click.option("--port", help="TCP port to publish the project on (remembered).")
 @click.option("--url-base", help="URL the world reaches this machine by, e.g. https://boinc.example.org (remembered).")
-@click.option("--build/--no-build", default=None, help="Build images always / never; default: when needed.")
+@build_option
 @click.option("--timeout", type=click.FloatRange(min=1), default=180.0, show_default=True,
               help="Seconds to wait until healthy (building not counted).")
 @pass_app
@@ -327,15 +329,16 @@ def _wait(app: App, names: list[str], timeout: float, as_json: bool) -> None:
 @cli.command()
 @click.option("--timeout", type=click.FloatRange(min=10), default=240.0, show_default=True,
               help="Seconds the jobs may take.")
+@build_option
 @json_option
 @pass_app
-def demo(app: App, timeout: float, as_json: bool) -> None:
+def demo(app: App, timeout: float, build: bool | None, as_json: bool) -> None:
     """A volunteer, two Docker jobs, from submission to credit. Brings the project up if it is down."""
     from boincdock.manage import views
     from boincdock.manage.demo import Demo
 
     stack = app.stack()
-    stack.up()
+    stack.up(build=build)
     finished = Demo(stack.compose, app.ui, timeout).run()
     if as_json:
         app.ui.data({"jobs": finished})

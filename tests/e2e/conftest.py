@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,34 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+SERVERS = ("mysql", "makeproject", "apache")
+
+
+def _tag(old: str, new: str, *names: str) -> None:
+    for name in names:
+        docker("tag", f"boincdock/server_{name}:{old}", f"boincdock/server_{name}:{new}")
+
+
+def _untag(tag: str) -> None:
+    docker("rmi", *(f"boincdock/server_{name}:{tag}" for name in SERVERS), f"boincdock/volunteer:{tag}", check=False)
+
+
 @pytest.fixture(scope="session")
-def images() -> str:
-    """The server's images are built from this checkout; returns their tag."""
+def images() -> Iterator[str]:
+    """The server's images, built from this checkout, under a tag of this session: what is built meanwhile for the
+    operator's own project does not disturb the tests. Yields TAG."""
     app = App()
     app.stack().build()
-    return app.settings()["VERSION"] + app.settings()["TAG"]
+    version, tag = app.settings()["VERSION"], app.settings()["TAG"]
+    new = f"{tag}-e2e{uuid.uuid4().hex[:8]}"
+    _tag(version + tag, version + new, *SERVERS)
+    yield new
+    _untag(version + new)
 
 
 def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
     """Images under a tag of their own; makeproject's has the app ``plain``."""
-    for name in ("mysql", "apache"):
-        docker("tag", f"boincdock/server_{name}:{tag}", f"boincdock/server_{name}:{new_tag}")
+    _tag(tag, new_tag, "mysql", "apache")
     context = folder / "makeproject"
     shutil.copytree(APP, context)
     base = f"boincdock/server_makeproject:{tag}"
@@ -72,38 +89,32 @@ def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
 def world(images: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A healthy project with the apps worker, docker and plain."""
     folder = tmp_path_factory.mktemp("world")
-    made = new_world(folder)
-    tag = f"-{made.name}"
-    _build_with_app(folder, images, f"{images}{tag}")
-    made.environment["TAG"] = f"{images}{tag}".removeprefix(App().settings()["VERSION"])
+    version, tag = App().settings()["VERSION"], f"{images}-plain"
+    made = new_world(folder, TAG=tag)
+    _build_with_app(folder, version + images, version + tag)
     try:
-        yield from _run(made, "--no-build")
+        yield from _run(made)
     finally:
-        docker("rmi", *(f"boincdock/server_{n}:{images}{tag}" for n in ("mysql", "makeproject", "apache")), check=False)
+        _untag(version + tag)
 
 
 @pytest.fixture
 def fresh_world(images: str, tmp_path: Path) -> Iterator[World]:
     """A healthy project of this test's own."""
-    yield from _run(new_world(tmp_path))
+    yield from _run(new_world(tmp_path, TAG=images))
 
 
 @pytest.fixture
 def unstarted_world(images: str, tmp_path: Path) -> Iterator[World]:
     """A project that nobody has started yet."""
-    made = new_world(tmp_path)
-    _alive.append(made)
-    try:
-        yield made
-    finally:
-        _alive.remove(made)
-        made.run("down", "-v", "--yes", check=False)
+    yield from _run(new_world(tmp_path, TAG=images), start=False)
 
 
-def _run(made: World, *options: str) -> Iterator[World]:
+def _run(made: World, *, start: bool = True) -> Iterator[World]:
     _alive.append(made)
     try:
-        made.run("up", *options)
+        if start:
+            made.run("up", "--no-build")
         yield made
     finally:
         _alive.remove(made)

@@ -39,12 +39,12 @@ def test_demo_twice_then_by_hand(no_volunteer_left: World, tmp_path: Path) -> No
     world = no_volunteer_left
     baseimage.ensure(RUNNER, Ui(), VERSIONS["8.2.15"])
     start = time.monotonic()
-    first = world.run("demo", "--json")
+    first = world.run("demo", "--no-build", "--json")
     assert time.monotonic() - start <= FIRST_SECONDS
     _check(world, json.loads(first.stdout)["jobs"])
     assert "on the volunteer: running" in first.stderr
     start = time.monotonic()
-    second = world.run("demo", "--json")
+    second = world.run("demo", "--no-build", "--json")
     assert time.monotonic() - start <= SECOND_SECONDS
     _check(world, json.loads(second.stdout)["jobs"])
     users = world.sql("SELECT COUNT(*) FROM user WHERE total_credit > 0")[0][0]
@@ -78,7 +78,7 @@ def _state(world: World, name: str) -> str:
 def test_up_twice_changes_nothing_and_status_tells(fresh_world: World) -> None:
     before = {service: fresh_world.container(service) for service in ("mysql", "apache", "daemons")}
     started = docker("inspect", "--format", "{{.State.StartedAt}}", *before.values()).stdout
-    fresh_world.run("up")
+    fresh_world.run("up", "--no-build")
     assert {service: fresh_world.container(service) for service in before} == before
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *before.values()).stdout == started
     report = fresh_world.json("status", "--json")

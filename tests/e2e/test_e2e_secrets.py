@@ -12,7 +12,7 @@ VOLUME_SUM = "cd /v && find . -type f -exec sha256sum {} + | sort -k 2"
 
 def _sums(world: World) -> str:
     return docker("run", "--rm", "--network", "none", "-u", "0", "-v", f"{world.name}_secrets:/v:ro", "--entrypoint",
-                  "sh", "boincdock/server_makeproject:latest", "-c", VOLUME_SUM).stdout.decode()
+                  "sh", "debian:trixie-slim", "-c", VOLUME_SUM).stdout.decode()
 
 
 def test_backup_wipe_restore_and_a_client_that_goes_on(
@@ -45,7 +45,7 @@ def test_backup_wipe_restore_and_a_client_that_goes_on(
     again = world.run("secrets", "restore", str(saved), BOINCDOCK_PASSPHRASE=PASSPHRASE, check=False)
     assert again.returncode == 1
     assert "Overwrite the present secrets" in again.stderr
-    world.run("up")
+    world.run("up", "--no-build")
     assert _sums(world) == before
 
     # Accounts and hosts are not among the secrets; here they come back as rows.
@@ -69,9 +69,9 @@ def test_down_and_up_keep_every_secret_and_the_account(
     client = new_client(world, "8.0.4")
     client.attach(world, world.account())
     before, rpcs = _sums(world), _rpc_time(world)
-    world.run("up")
+    world.run("up", "--no-build")
     world.run("down")
-    world.run("up")
+    world.run("up", "--no-build")
     assert _sums(world) == before
 
     def heard() -> bool:
