@@ -56,6 +56,7 @@ class Reply:
     project_is_down: bool = False
     full: bool = False
     next_rpc_delay: float = 0.0
+    send_time_stats_log: int = 0
     symstore: str = ""
     new_hostid: int = 0
     account: Account = field(default_factory=Account)
@@ -132,6 +133,8 @@ class Reply:
         if delay > 0:
             out.append(f"<request_delay>{delay:f}</request_delay>")
         self._messages(out)
+        if self.send_time_stats_log:
+            out.append(f"<send_time_stats_log>{self.send_time_stats_log}</send_time_stats_log>")
         out.append(f"<project_name>{escape(cut_utf8(self.project_name, 240))}</project_name>")
 
     def _account(self, out: list[str]) -> None:

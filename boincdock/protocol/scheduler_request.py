@@ -49,6 +49,7 @@ MAX_COPROCS = 8
 MAX_OPENCL_CPUS = 8
 MAX_DISTROS = 64
 MAX_KEYWORDS = 1024
+MAX_TIME_LOG = 1 << 20
 
 
 class MalformedRequest(Exception):
@@ -96,6 +97,7 @@ class SchedulerRequest:
     other_results: list[OtherResult] = field(default_factory=list)
     has_other_results: bool = False
     client_brand: str = ""
+    time_stats_log: bytes = b""
     keywords_yes: list[int] = field(default_factory=list)
     keywords_no: list[int] = field(default_factory=list)
 
@@ -523,7 +525,10 @@ def _keywords(scan: Scanner, name: bytes, request: SchedulerRequest) -> None:
 
 
 def _lines(scan: Scanner, name: bytes, request: SchedulerRequest) -> None:
-    if scan.raw(name) is None:
+    body = scan.raw(name)
+    if body is not None and name == b"time_stats_log":
+        request.time_stats_log = body[:MAX_TIME_LOG]
+    if body is None:
         raise MalformedRequest(f"no </{name.decode('latin-1')}> in the request")
 
 

@@ -96,7 +96,10 @@ def _accept_host(rpc: Rpc, row: Row) -> bool:
 def _find_user(rpc: Rpc, priority: str = LOW) -> None:
     key = rpc.request.authenticator
     number, _, _digest = key.partition("_")
-    if "_" in key:
+    guard = rpc.bad_keys
+    if guard is not None and guard.blocked(rpc.peer):
+        rpc.debug("user_messages", "too many wrong keys from %s", rpc.peer)
+    elif "_" in key:
         row = rpc.repo.user_by_id(int(number)) if re.fullmatch(r"\d{1,9}", number) else None
         if row is not None:
             user = User.of(row)
@@ -108,6 +111,8 @@ def _find_user(rpc: Rpc, priority: str = LOW) -> None:
         if row is not None and _same(key, text_of(row["u_authenticator"])):
             rpc.user = User.of(row)
             return
+    if guard is not None:
+        guard.failed(rpc.peer)
     rpc.reply.message("Invalid or missing account key; remove and add this project.", priority, BAD_KEY_DELAY)
     raise StopRpc
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from boincdock.protocol.request_model import PROC_NAMES
 from boincdock.scheduler.claim import Claimer
 from boincdock.scheduler.feasible import Refusal, check, one_per_host
 from boincdock.scheduler.model import App, BestVersion, Job, Row
+from boincdock.scheduler.snapshot import read_text
 from boincdock.scheduler.versions import VersionChooser
-from boincdock.scheduler.window import JobWindows
+from boincdock.scheduler.window import ANY_HOST, JobWindows
 from boincdock.scheduler.work import N_TYPES, WorkRequest
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class Dispatcher:
         self.hr_refused = False
         self._gone: set[int] = set()
         self._spare = SPARE
+        self._held_files = {f.name for f in work.rpc.request.files}
+        self._keywords = self._user_keywords()
 
     def run(self) -> None:
         """Fill the reply: GPUs first, as a GPU without work is the greater loss."""
@@ -79,9 +83,15 @@ class Dispatcher:
         for app in self.rpc.snapshot.apps.values():
             if app.non_cpu_intensive or self._app_score(app) is None:
                 continue
-            jobs = [j for j in self.windows.jobs(self.rpc.repo, app.id, self.clock) if j.resultid not in self._gone]
+            kind = self.rpc.kind_of_host(app)
+            found = self.windows.jobs(self.rpc.repo, app, kind, self.clock)
+            jobs = [j for j in found if j.resultid not in self._gone]
             if jobs:
                 self.seen_apps.add(app.id)
+            elif kind != ANY_HOST and self.rpc.repo.top_priority(app.id) is not None:
+                self.seen_apps.add(app.id)
+                self.hr_refused = True
+            before = len(offers)
             enough = len(offers) + look if look else len(offers) + len(jobs)
             for job in jobs:
                 if len(offers) >= enough:
@@ -98,6 +108,10 @@ class Dispatcher:
                 if score is not None:
                     bound = self.delay_bound(job, best)
                     offers.append(Offer(job, best, score, bound, self.work.duration(job.rsc_fpops_est, best.usage)))
+            if jobs and len(offers) == before:
+                self.windows.unsuitable(app.id, kind)
+            self.rpc.debug("send_scan", "[%s] app %s: %d jobs seen, %d possible", PROC_NAMES[proc_type], app.name,
+                           len(jobs), len(offers) - before)
         # Equal scores: oldest first (the windows of processes start at different places anyway).
         offers.sort(key=lambda o: (-o.score, o.job.resultid))
         return offers
@@ -128,8 +142,15 @@ class Dispatcher:
             score += 10
         if self.needs_reliable(job) and not app.beta and not (best.hav and best.hav.reliable):
             return None
-        if job.hr_class:
+        if job.hr_class or job.app_version_id:
+            # Few hosts can take what is committed already.
             score += 1
+        if app.locality_scheduling == 1 and job.sticky and not job.sticky.isdisjoint(self._held_files):
+            self.rpc.debug("locality_lite", "host has a file of [RESULT#%d]", job.resultid)
+            score += 10
+        if config.size_classes and app.n_size_classes > 1:
+            speed = best.usage.projected_flops * self.work.available(best.usage)
+            score += size_score(job.size_class, app.size_quantiles, app.n_size_classes, speed)
         if config.keyword_sched and job.keywords:
             matches = self._keyword_matches(job)
             if matches is None:
@@ -139,10 +160,21 @@ class Dispatcher:
 
     def _keyword_matches(self, job: Job) -> int | None:
         words = {int(w) for w in job.keywords.split() if w.isdigit()}
-        if words & set(self.rpc.request.keywords_no):
+        yes, no = self._keywords
+        if words & no:
             self.work.note("Your keyword preferences rule out some tasks.")
+            self.rpc.debug("keyword", "[RESULT#%d] refused: %s", job.resultid, job.keywords)
             return None
-        return len(words & set(self.rpc.request.keywords_yes))
+        return len(words & yes)
+
+    def _user_keywords(self) -> tuple[set[int], set[int]]:
+        """(yes, no): what the client says, else the file ``kw_prefs/<userid>``."""
+        request = self.rpc.request
+        if not self.rpc.config.keyword_sched or request.keywords_yes or request.keywords_no:
+            return set(request.keywords_yes), set(request.keywords_no)
+        lines = [*read_text(self.rpc.project_dir / "kw_prefs" / str(self.rpc.user.id)).split("\n"), "", ""]
+        yes, no = ({int(w) for w in line.split() if w.isdigit()} for line in lines[:2])
+        return yes, no
 
     def needs_reliable(self, job: Job) -> bool:
         """Whether the job goes to reliable hosts only."""
@@ -176,6 +208,8 @@ class Dispatcher:
         if refusal == Refusal.DEADLINE and offer.delay_bound != offer.job.delay_bound:
             offer.delay_bound = offer.job.delay_bound
             refusal = check(self.work, offer.job, offer.best, offer.duration, offer.delay_bound)
+        if refusal is not None:
+            self.rpc.debug("send_job", "[RESULT#%d] refused: %s", offer.job.resultid, refusal.value)
         if refusal in (Refusal.HR, Refusal.APP_VERSION):
             self.hr_refused = True
         return refusal is None
@@ -215,6 +249,9 @@ class Dispatcher:
     def _send(self, row: Row, offer: Offer) -> None:
         job = offer.job
         if self.claimer.claim(row, job, offer.best, offer.delay_bound):
+            self._held_files |= job.sticky
+            self.rpc.debug("send_job", "[RESULT#%d] score %.2f, delay bound %d, version %d", job.resultid, offer.score,
+                           offer.delay_bound, offer.best.app_version_id)
             self.windows.drop(job.appid, [job.resultid])
 
     def _had_already(self, jobs: list[Job]) -> set[int]:
@@ -225,6 +262,15 @@ class Dispatcher:
         if self.rpc.config.one_result_per_user_per_wu:
             return self.rpc.repo.had_by_user(ids, self.rpc.user.id)
         return self.rpc.repo.had_by_host(ids, self.rpc.hostid)
+
+
+def size_score(size_class: int, quantiles: tuple[float, ...], n_classes: int, speed: float) -> float:
+    """What the size class of a job adds for a host of this speed in FLOPS (section 12.2): the class of the host is
+    the number of quantiles it reaches."""
+    host_class = min(sum(q <= speed for q in quantiles), n_classes - 1)
+    if size_class == host_class:
+        return 5.0
+    return -2.0 if size_class < host_class else -1.0
 
 
 def _is_large(job: Job) -> bool:

@@ -15,10 +15,12 @@ from boincdock.protocol.scheduler_reply import LOW, NOTICE, Reply, outage
 from boincdock.protocol.scheduler_request import MalformedRequest, SchedulerRequest, parse_request
 from boincdock.scheduler.authenticate import adopt_cpid, authenticate, md5_hex, public_cpid, rss_key, weak_key
 from boincdock.scheduler.explain import gpu_only_notice, missing_resources
+from boincdock.scheduler.failed_keys import FailedKeys
 from boincdock.scheduler.hosts import day_changed, save_host
 from boincdock.scheduler.limits import parse_limits
 from boincdock.scheduler.model import Hav
 from boincdock.scheduler.preferences import handle_preferences
+from boincdock.scheduler.records import Records
 from boincdock.scheduler.reports import handle_reports, send_aborts
 from boincdock.scheduler.repository import Repository
 from boincdock.scheduler.rpc import AbandonRpc, Rpc, StopRpc
@@ -46,6 +48,8 @@ class Scheduler:
         self._snapshots = SnapshotCache(project.dir)
         self.windows = JobWindows()
         self.rng = random.Random()
+        self._bad_keys = FailedKeys(clock)
+        self._records = Records(project)
         self._limits = parse_limits(
             project.limits, self.config.max_wus_in_progress, self.config.max_wus_in_progress_gpu
         )
@@ -59,7 +63,9 @@ class Scheduler:
                 return outage("Project is temporarily shut down for maintenance", self.config.maintenance_delay)
             reply, line = self._answer(body, peer)
             log.info("%s (%.1f ms)", line, 1000 * (self._clock() - started))
-            return reply.render()
+            rendered = reply.render()
+            self._records.keep_copies(body, rendered)
+            return rendered
         except BoincdockError as error:
             log.critical("from %s: %s", peer, error.message)
         except Exception:
@@ -105,7 +111,8 @@ class Scheduler:
         def serve() -> None:
             reply = self._new_reply(request)
             self._nucleus_extras(reply, request, snapshot)
-            rpc = Rpc(self.config, snapshot, self.repo, request, reply, int(self._wall()), peer, self.rng)
+            rpc = Rpc(self.config, snapshot, self.repo, request, reply, int(self._wall()), peer, self.project.dir,
+                      self.rng, self._bad_keys)
             rpc.may_send_work = not refused
             last[:] = [rpc]
             self._say_verdict(reply, verdict)
@@ -125,6 +132,7 @@ class Scheduler:
         except BaseException:
             self.windows.forget()
             raise
+        self._records.time_stats(last[0])
         return last[0].reply, self._summary(last[0])
 
     # ---- before the database
@@ -233,7 +241,8 @@ class Scheduler:
     def _load_hav(self, rpc: Rpc) -> None:
         if rpc.created:
             return
-        rows = rpc.repo.hav_rows(rpc.hostid)
+        # A host that was matched, not named, was read without them.
+        rows = rpc.host["hav"] if "hav" in rpc.host else rpc.repo.hav_rows(rpc.hostid)
         rpc.hav = {row["app_version_id"]: Hav.of(row) for row in rows}
         quota = self.config.daily_result_quota
         if rows and day_changed(rpc.hostid, rpc.host["rpc_time"], rpc.now):
@@ -247,7 +256,7 @@ class Scheduler:
 
     def _work(self, rpc: Rpc) -> None:
         wanted = rpc.asks_for_work and rpc.may_send_work
-        session = WorkSession(rpc, self._limits, self.windows, self._clock()) if wanted else None
+        session = WorkSession(self.project, rpc, self._limits, self.windows, self._clock()) if wanted else None
         resend = (
             session is not None and rpc.request.has_other_results and not rpc.request.results_truncated
             and (self.config.resend_lost_results or rpc.force_resend)
@@ -261,14 +270,16 @@ class Scheduler:
                 send_aborts(rpc, jobs)
         if session is None:
             return
-        gpu_only_notice(rpc)
+        if rpc.wants_jobs:
+            gpu_only_notice(rpc)
         if not self._code_sign_key(rpc) or rpc.resent:
             return
         interval = self.config.min_sendwork_interval
         # Not for a computer that was just matched to its record: it has had nothing yet.
         if interval and not rpc.matched and 0 <= rpc.now - rpc.host["rpc_time"] < interval:
-            rpc.low(f"Not sending work - last request too recent: {rpc.now - rpc.host['rpc_time']} sec",
-                    1.01 * interval)
+            if rpc.wants_jobs:
+                rpc.low(f"Not sending work - last request too recent: {rpc.now - rpc.host['rpc_time']} sec",
+                        1.01 * interval)
             return
         session.send()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from boincdock.scheduler.hosts import host_columns
-from boincdock.scheduler.model import Row
+from boincdock.scheduler.model import Row, text_of
 
 T = TypeVar("T")
 
@@ -36,13 +36,15 @@ _DEFAULTS: dict[str, Row] = {
                  "rsc_fpops_bound": 1e14, "rsc_memory_bound": 1e8, "rsc_disk_bound": 1e8, "rsc_bandwidth_bound": 0.0,
                  "canonical_resultid": 0, "transition_time": 2147483647, "delay_bound": 86400, "error_mask": 0,
                  "assimilate_state": 0, "hr_class": 0, "min_quorum": 1, "target_nresults": 1, "app_version_id": 0,
-                 "transitioner_flags": 0, "size_class": -1, "keywords": "", "app_version_num": 0},
+                 "transitioner_flags": 0, "need_validate": 0, "result_template_file": "", "priority": 0,
+                 "size_class": -1, "keywords": "", "app_version_num": 0},
     "result": {"workunitid": 0, "server_state": 2, "outcome": 0, "client_state": 0, "hostid": 0, "userid": 0,
                "report_deadline": 0, "sent_time": 0, "received_time": 0, "name": "", "cpu_time": 0.0,
                "xml_doc_in": b"<result>\n</result>\n", "xml_doc_out": b"", "stderr_out": b"", "validate_state": 0,
                "app_version_num": 0, "appid": 0, "exit_status": 0, "teamid": 0, "priority": 0, "elapsed_time": 0.0,
                "flops_estimate": 0.0, "app_version_id": 0, "peak_working_set_size": 0.0, "peak_swap_size": 0.0,
                "peak_disk_usage": 0.0},
+    "assignment": {"create_time": 0, "target_id": 0, "target_type": 0, "multi": 0, "workunitid": 0},
     "msg_from_host": {"create_time": 0, "hostid": 0, "variety": "", "handled": 0, "xml": ""},
     "msg_to_host": {"create_time": 0, "hostid": 0, "variety": "", "handled": 0, "xml": ""},
 }
@@ -127,7 +129,8 @@ class MemoryRepository:
         if host is None:
             return None
         owner = self._user(self.one("user", id=host["userid"]))
-        return {**host, **(owner or {**dict.fromkeys(f"u_{c}" for c in _USER), "u_team_name": None})}
+        nobody = {**dict.fromkeys(f"u_{c}" for c in _USER), "u_team_name": None}
+        return {**host, "hav": self.hav_rows(hostid), **(owner or nobody)}
 
     def user_by_id(self, userid: int) -> Row | None:
         return self._user(self.one("user", id=userid))
@@ -262,8 +265,49 @@ class MemoryRepository:
         found = [r["priority"] for r in self.find("result", appid=appid, server_state=2)]
         return max((p for p in found if below is None or p < below), default=None)
 
-    def head_ids(self, appid: int, priority: int, n: int) -> list[int]:
-        return [r["id"] for r in self.find("result", appid=appid, server_state=2, priority=priority)][:n]
+    def head_ids(self, appid: int, priority: int, n: int, after: int = 0, skip: int = 0) -> list[int]:
+        found = [r["id"] for r in self.find("result", appid=appid, server_state=2, priority=priority)]
+        return [id_ for id_ in found if id_ > after][skip : skip + n]
+
+    def candidates_between(self, appid: int, priority: int, first: int, last: int, hr_classes: Sequence[int],
+                           not_versions: Sequence[int], n: int) -> list[Row]:
+        ids = [id_ for id_ in self.head_ids(appid, priority, 1 << 30) if first <= id_ <= last]
+        found = [j for j in self.candidates(ids)
+                 if j["hr_class"] in hr_classes and j["app_version_id"] not in not_versions]
+        return found[:n]
+
+    def workunit_docs(self, ids: Sequence[int]) -> dict[int, str]:
+        return {w["id"]: text_of(w["xml_doc"]) for w in self.tables["workunit"] if w["id"] in set(ids)}
+
+    def apps_of_results(self, names: Sequence[str]) -> set[int]:
+        return {r["appid"] for r in self.tables["result"] if r["name"] in set(names)}
+
+    def assignments(self, multi: bool, userid: int, hostid: int, teamid: int) -> list[Row]:
+        targets = {(0, 0), (1, hostid), (2, userid), (3, teamid or -1)}
+        found = []
+        for row in self.find("assignment", multi=int(multi)):
+            if row["target_type"] and (row["target_type"], row["target_id"]) not in targets:
+                continue
+            wu = self.one("workunit", id=row["workunitid"])
+            columns = {**wu, "workunitid": wu["id"], "wu_name": wu["name"]} if wu else {"workunitid": None}
+            found.append({**columns, "resultid": 0, "assignment_id": row["id"], "target_type": row["target_type"]})
+        return found
+
+    def delete_assignment(self, assignment_id: int) -> None:
+        self.tables["assignment"] = [r for r in self.tables["assignment"] if r["id"] != assignment_id]
+
+    def lock_workunit(self, workunitid: int) -> Row | None:
+        wu = self.one("workunit", id=workunitid, error_mask=0, canonical_resultid=0)
+        return {**wu, "workunitid": wu["id"]} if wu else None
+
+    def instances(self, workunitid: int) -> list[Row]:
+        return self.find("result", workunitid=workunitid)
+
+    def insert_result(self, values: Row) -> int:
+        return int(self.add("result", **values)["id"])
+
+    def delete_result(self, resultid: int) -> None:
+        self.tables["result"] = [r for r in self.tables["result"] if r["id"] != resultid]
 
     def candidates(self, ids: Sequence[int]) -> list[Row]:
         jobs = [self._job(r) for r in self.tables["result"] if r["id"] in set(ids) and r["server_state"] == 2]

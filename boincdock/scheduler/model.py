@@ -53,6 +53,7 @@ class App:
     locality_scheduling: int = 0
     n_size_classes: int = 0
     fraction_done_exact: bool = False
+    size_quantiles: tuple[float, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,10 +117,10 @@ class Hav:
     @classmethod
     def of(cls, row: Row) -> Hav:
         """From a row of the table."""
-        return cls(*(row[name] for name in _HAV_COLUMNS))
+        return cls(*(row[name] for name in HAV_COLUMNS))
 
 
-_HAV_COLUMNS = ("app_version_id", "pfc_n", "pfc_avg", "et_n", "et_avg", "max_jobs_per_day", "n_jobs_today",
+HAV_COLUMNS = ("app_version_id", "pfc_n", "pfc_avg", "et_n", "et_avg", "max_jobs_per_day", "n_jobs_today",
                 "turnaround_n", "turnaround_avg", "consecutive_valid")
 
 
@@ -146,6 +147,8 @@ class Job:
     target_nresults: int = 1
     size_class: int = -1
     keywords: str = ""
+    sticky: frozenset[str] = frozenset()
+    """Sticky input files; known for apps with locality scheduling only."""
 
     @classmethod
     def of(cls, row: Row) -> Job:

@@ -5,12 +5,13 @@ columns of the queries in ``scheduler.sql`` and ``scheduler_jobs.sql``. Nothing 
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from boincdock.db import Connection
 from boincdock.db.connector import chunks
-from boincdock.scheduler.model import Row
+from boincdock.scheduler.model import HAV_COLUMNS, Row, text_of
 
 T = TypeVar("T")
 _IN = 500
@@ -45,7 +46,8 @@ class Repository(Protocol):
         ...
 
     def host_with_owner(self, hostid: int) -> Row | None:
-        """A host, its owner's columns as ``u_*`` (None if the owner is gone), the team's name."""
+        """A host, its owner's columns as ``u_*`` (None if the owner is gone), the team's name, and its
+        host_app_version rows as ``hav``."""
         ...
 
     def user_by_id(self, userid: int) -> Row | None:
@@ -156,8 +158,8 @@ class Repository(Protocol):
         """Highest priority with unsent results of the app."""
         ...
 
-    def head_ids(self, appid: int, priority: int, n: int) -> list[int]:
-        """Ids of the oldest unsent results."""
+    def head_ids(self, appid: int, priority: int, n: int, after: int = 0, skip: int = 0) -> list[int]:
+        """Ids of the oldest unsent results above ``after``, the first ``skip`` of them left out."""
         ...
 
     def candidates(self, ids: Sequence[int]) -> list[Row]:
@@ -170,6 +172,45 @@ class Repository(Protocol):
 
     def lock_lost_job(self, hostid: int, resultid: int) -> Row | None:
         """The same for a job that the host lost."""
+        ...
+
+    def candidates_between(self, appid: int, priority: int, first: int, last: int, hr_classes: Sequence[int],
+                           not_versions: Sequence[int], n: int) -> list[Row]:
+        """The first ``n`` jobs of a range of unsent results that are committed to one of these host classes (0 =
+        none) and to none of these versions. Neither list may be empty."""
+        ...
+
+    def workunit_docs(self, ids: Sequence[int]) -> dict[int, str]:
+        """The documents of workunits, for looking at their files."""
+        ...
+
+    def apps_of_results(self, names: Sequence[str]) -> set[int]:
+        """Apps of which there are results of these names."""
+        ...
+
+    def assignments(self, multi: bool, userid: int, hostid: int, teamid: int) -> list[Row]:
+        """Targeted (or broadcast) jobs for this user, host or team, or for anybody; with their workunits' columns
+        (``workunitid`` None if it is gone)."""
+        ...
+
+    def delete_assignment(self, assignment_id: int) -> None:
+        """Forget an assignment whose workunit is gone."""
+        ...
+
+    def lock_workunit(self, workunitid: int) -> Row | None:
+        """Lock a workunit, with the columns of :meth:`lock_jobs`; None if it is gone or somebody holds it."""
+        ...
+
+    def instances(self, workunitid: int) -> list[Row]:
+        """All results of a workunit."""
+        ...
+
+    def insert_result(self, values: Row) -> int:
+        """Create an unsent result; its id."""
+        ...
+
+    def delete_result(self, resultid: int) -> None:
+        """Take back a result that was created in this transaction."""
         ...
 
     def had_by_user(self, workunitids: Sequence[int], userid: int) -> set[int]:
@@ -222,7 +263,10 @@ class SqlRepository:
     # ---- accounts and hosts
 
     def host_with_owner(self, hostid: int) -> Row | None:
-        return self.db.one("scheduler.host_with_owner", id=hostid)
+        row = self.db.one("scheduler.host_with_owner", id=hostid)
+        if row is not None:
+            row["hav"] = [dict(zip(HAV_COLUMNS, v, strict=True)) for v in json.loads(row["hav"] or "[]")]
+        return row
 
     def user_by_id(self, userid: int) -> Row | None:
         return self.db.one("scheduler.user_by_id", id=userid)
@@ -336,8 +380,8 @@ class SqlRepository:
             found = self.db.value("scheduler_jobs.next_priority", appid=appid, priority=below)
         return None if found is None else int(found)
 
-    def head_ids(self, appid: int, priority: int, n: int) -> list[int]:
-        rows = self.db.all("scheduler_jobs.head_ids", appid=appid, priority=priority, n=n)
+    def head_ids(self, appid: int, priority: int, n: int, after: int = 0, skip: int = 0) -> list[int]:
+        rows = self.db.all("scheduler_jobs.head_ids", appid=appid, priority=priority, n=n, after=after, skip=skip)
         return [row["id"] for row in rows]
 
     def candidates(self, ids: Sequence[int]) -> list[Row]:
@@ -348,6 +392,41 @@ class SqlRepository:
 
     def lock_lost_job(self, hostid: int, resultid: int) -> Row | None:
         return self.db.one("scheduler_jobs.lock_lost_job", hostid=hostid, id=resultid)
+
+    def candidates_between(self, appid: int, priority: int, first: int, last: int, hr_classes: Sequence[int],
+                           not_versions: Sequence[int], n: int) -> list[Row]:
+        return self.db.all("scheduler_jobs.candidates_between", appid=appid, priority=priority, first=first, last=last,
+                           classes=list(hr_classes), versions=list(not_versions), n=n)
+
+    def workunit_docs(self, ids: Sequence[int]) -> dict[int, str]:
+        rows = self.db.all("scheduler_jobs.workunit_docs", ids=ids) if ids else []
+        return {row["id"]: text_of(row["xml_doc"]) for row in rows}
+
+    def apps_of_results(self, names: Sequence[str]) -> set[int]:
+        return {
+            row["appid"]
+            for part in chunks(names, _IN)
+            for row in self.db.all("scheduler_jobs.apps_of_results", names=part)
+        }
+
+    def assignments(self, multi: bool, userid: int, hostid: int, teamid: int) -> list[Row]:
+        return self.db.all("scheduler_jobs.assignments", multi=int(multi), userid=userid, hostid=hostid,
+                           teamid=teamid or -1)
+
+    def delete_assignment(self, assignment_id: int) -> None:
+        self.db.run("scheduler_jobs.delete_assignment", id=assignment_id)
+
+    def lock_workunit(self, workunitid: int) -> Row | None:
+        return self.db.one("scheduler_jobs.lock_workunit", id=workunitid)
+
+    def instances(self, workunitid: int) -> list[Row]:
+        return self.db.all("scheduler_jobs.instances", id=workunitid)
+
+    def insert_result(self, values: Row) -> int:
+        return self.db.insert("scheduler_jobs.insert_result", **values)
+
+    def delete_result(self, resultid: int) -> None:
+        self.db.run("scheduler_jobs.delete_result", id=resultid)
 
     def had_by_user(self, workunitids: Sequence[int], userid: int) -> set[int]:
         rows = self.db.all("scheduler_jobs.had_by_user", ids=workunitids, userid=userid) if workunitids else []

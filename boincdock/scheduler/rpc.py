@@ -1,17 +1,24 @@
 """The state of one scheduler RPC while it is handled."""
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from boincdock.protocol.prefs import GlobalPrefs, ProjectPrefs
 from boincdock.protocol.scheduler_reply import LOW, NOTICE, Reply
 from boincdock.protocol.scheduler_request import SchedulerRequest
-from boincdock.scheduler.model import Hav, Row, text_of
+from boincdock.scheduler.failed_keys import FailedKeys
+from boincdock.scheduler.hr import hr_class
+from boincdock.scheduler.model import App, Hav, Row, text_of
 from boincdock.scheduler.repository import Repository
 from boincdock.scheduler.snapshot import Snapshot
+from boincdock.scheduler.window import ANY_HOST, HostKind
+
+log = logging.getLogger(__name__)
 
 
 class StopRpc(Exception):
@@ -69,7 +76,9 @@ class Rpc:
     reply: Reply
     now: int
     peer: str = ""
+    project_dir: Path = field(default_factory=Path)
     rng: random.Random = field(default_factory=random.Random)
+    bad_keys: FailedKeys | None = None
     user: User = field(default_factory=lambda: User(0))
     host: Row = field(default_factory=dict)
     hostid: int = 0
@@ -97,17 +106,38 @@ class Rpc:
         return text_of(self.host.get("venue"))
 
     @property
-    def asks_for_work(self) -> bool:
-        """Spec 01 section 5.1, last line."""
+    def wants_jobs(self) -> bool:
+        """The client itself asks for work."""
         r = self.request
-        if r.dont_send_work:
-            return False
-        return (
+        return not r.dont_send_work and (
             r.work_req_seconds > 0
             or r.cpu_req_secs > 0
             or any(c.count > 0 and c.req_secs != 0 for c in r.coprocs)
-            or bool(self.snapshot.nci_apps)
         )
+
+    @property
+    def asks_for_work(self) -> bool:
+        """Spec 01 section 5.1, last line: with a non-CPU-intensive app every request counts."""
+        return self.wants_jobs or (bool(self.snapshot.nci_apps) and not self.request.dont_send_work)
+
+    def kind_of_host(self, app: App) -> HostKind:
+        """Where in the queue of an app to look for jobs that may go to this host."""
+        kind = app.homogeneous_redundancy or self.config.homogeneous_redundancy
+        if not kind and not app.homogeneous_app_version:
+            return ANY_HOST
+        mine = {platformid for platformid, _ in self.platforms}
+        others = (
+            v.id for v in self.snapshot.version_by_id.values() if v.appid == app.id and v.platformid not in mine
+        )
+        return HostKind(
+            hr_class(kind, self.request.host) if kind else 0,
+            tuple(sorted(others)) if app.homogeneous_app_version else (),
+        )
+
+    def debug(self, flag: str, text: str, *args: object) -> None:
+        """A log line for operators who set ``debug_<flag>`` in config.xml."""
+        if getattr(self.config, f"debug_{flag}", False):
+            log.info("[%s] [HOST#%d] " + text, flag, self.hostid or self.request.hostid, *args)
 
     def low(self, text: str, delay: float = 0.0) -> None:
         """A message for the event log."""

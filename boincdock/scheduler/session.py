@@ -1,6 +1,7 @@
 """Sending work in one RPC: set-up, lost jobs, dispatch, explanation (spec 02 section 3)."""
 from __future__ import annotations
 
+from boincdock.config import Project
 from boincdock.scheduler.choose import Dispatcher
 from boincdock.scheduler.claim import Claimer, draw_trust, is_reliable
 from boincdock.scheduler.explain import explain_no_work
@@ -9,6 +10,7 @@ from boincdock.scheduler.limits import LimitSet
 from boincdock.scheduler.lost import resend_lost_jobs
 from boincdock.scheduler.model import Row
 from boincdock.scheduler.rpc import Rpc
+from boincdock.scheduler.special import SpecialJobs
 from boincdock.scheduler.versions import VersionChooser
 from boincdock.scheduler.window import JobWindows
 from boincdock.scheduler.work import WorkRequest
@@ -17,9 +19,9 @@ from boincdock.scheduler.work import WorkRequest
 class WorkSession:
     """What all ways of sending jobs in one reply share."""
 
-    def __init__(self, rpc: Rpc, limits: tuple[LimitSet, dict[str, LimitSet]], windows: JobWindows,
+    def __init__(self, project: Project, rpc: Rpc, limits: tuple[LimitSet, dict[str, LimitSet]], windows: JobWindows,
                  clock: float) -> None:
-        self.rpc = rpc
+        self.project, self.rpc = project, rpc
         self.work = WorkRequest(rpc, limits)
         self.chooser = VersionChooser(self.work)
         self.claimer = Claimer(self.work)
@@ -46,9 +48,17 @@ class WorkSession:
         if self._hr_hopeless():
             rpc.notice("This type of computer is not supported by this project's applications")
             return
+        special = SpecialJobs(self.project, self.work, self.chooser, self.claimer)
+        if rpc.config.enable_assignment and special.targeted():
+            return
         if rpc.user.own_jobs_only:
-            # The flag means: only jobs targeted at this user; there is nothing else to send.
-            rpc.low("No tasks sent: your account takes only jobs meant for it")
+            if rpc.wants_jobs:
+                rpc.low("No tasks sent: your account takes only jobs meant for it")
+            return
+        if rpc.config.enable_assignment_multi and special.broadcast():
+            return
+        special.non_cpu_intensive(self.windows, self.clock)
+        if not rpc.wants_jobs:
             return
         dispatcher = Dispatcher(self.work, self.windows, self.clock, self.claimer, self.chooser)
         dispatcher.run()

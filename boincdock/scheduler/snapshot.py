@@ -48,7 +48,7 @@ class Snapshot:
         return expand(self.gui_urls, values, in_team) if self.gui_urls else ""
 
 
-def _app(row: Row, all_nci: bool) -> App:
+def _app(row: Row, all_nci: bool, project_dir: Path) -> App:
     return App(
         id=row["id"], name=row["name"], user_friendly_name=row["user_friendly_name"],
         min_version=row["min_version"], homogeneous_redundancy=row["homogeneous_redundancy"],
@@ -57,7 +57,24 @@ def _app(row: Row, all_nci: bool) -> App:
         non_cpu_intensive=all_nci or bool(row["non_cpu_intensive"]),
         locality_scheduling=row["locality_scheduling"], n_size_classes=row["n_size_classes"],
         fraction_done_exact=bool(row["fraction_done_exact"]),
+        size_quantiles=_quantiles(project_dir, row) if row["n_size_classes"] > 1 else (),
     )
+
+
+def _quantiles(project_dir: Path, row: Row) -> tuple[float, ...]:
+    """The n - 1 lines of ``size_census_<app>``; none, with a log line, if the file does not have them."""
+    name, n = row["name"], row["n_size_classes"] - 1
+    found: list[float] = []
+    if "/" not in name and name:
+        for line in read_text(project_dir / f"size_census_{name}").split("\n")[:n]:
+            try:
+                found.append(float(line))
+            except ValueError:
+                break
+    if len(found) < n:
+        log.critical("app %s has %d size classes, but size_census_%s does not hold %d numbers", name, n + 1, name, n)
+        return ()
+    return tuple(found)
 
 
 def make_version(row: Row, platform: str) -> AppVersion:
@@ -90,7 +107,7 @@ def build_snapshot(repo: Repository, project_dir: Path, percentiles: tuple[float
                    all_nci: bool = False) -> Snapshot:
     """Read everything; raises DatabaseError. A bad plan_class_spec.xml is logged and refuses its classes."""
     names = {row["id"]: row["name"] for row in repo.platforms()}
-    apps = {row["id"]: _app(row, all_nci) for row in repo.apps()}
+    apps = {row["id"]: _app(row, all_nci, project_dir) for row in repo.apps()}
     grouped: dict[tuple[int, int], list[AppVersion]] = {}
     for row in repo.app_versions():
         if row["appid"] in apps and row["platformid"] in names:
@@ -108,9 +125,9 @@ def build_snapshot(repo: Repository, project_dir: Path, percentiles: tuple[float
         plan_classes=plan_classes,
         percentiles=percentiles,
         proc_types=frozenset(_proc_type(plan_classes, v) for found in versions.values() for v in found),
-        gui_urls=_read(project_dir / "gui_urls.xml"),
-        project_files=_read(project_dir / "project_files.xml"),
-        file_delete_regex=_patterns(_read(project_dir / "file_delete_regex")),
+        gui_urls=read_text(project_dir / "gui_urls.xml"),
+        project_files=read_text(project_dir / "project_files.xml"),
+        file_delete_regex=_patterns(read_text(project_dir / "file_delete_regex")),
     )
 
 
@@ -131,7 +148,8 @@ def _patterns(text: str) -> tuple[re.Pattern[str], ...]:
     return tuple(found)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a small project file; empty if there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -169,6 +169,9 @@ def test_racing_schedulers_send_no_result_twice(db: Connection, project: Project
     for t in threads:
         t.join(120)
     assert errors == []
+    # A busy machine may leave a few to be found: whoever lost all its races got nothing.
+    account(db, 99)
+    sent.extend(names(scheduler(project, db).handle(request(99, cpus=50, secs=1e9))))
     assert max(Counter(sent).values()) == 1
     assert len(sent) == n_jobs
     state = rows(db, "SELECT server_state AS s, COUNT(*) AS n, COUNT(DISTINCT hostid) AS h FROM result GROUP BY 1")
@@ -282,14 +285,14 @@ def test_trickles_are_stored_once(db: Connection, project: Project) -> None:
 def test_all_statements_of_the_scheduler_are_valid(db: Connection) -> None:
     for name in all_names():
         if name.startswith("scheduler"):
-            sql = re.sub(r"%\((\w+)\)s", lambda m: "(1)" if m.group(1) in ("ids", "names") else "1", query(name))
+            sql = re.sub(r"%\((\w+)\)s", lambda m: "(1)" if m.group(1) in ("ids", "names", "classes", "versions") else "1", query(name))
             rows(db, "EXPLAIN " + sql.replace("%%", "%"))
 
 
 @pytest.mark.parametrize(
     ("name", "params", "key"),
     [
-        ("scheduler_jobs.head_ids", {"appid": 3, "priority": 0, "n": 4096}, "res_dispatch"),
+        ("scheduler_jobs.head_ids", {"appid": 3, "priority": 0, "n": 4096, "after": 0, "skip": 0}, "res_dispatch"),
         ("scheduler_jobs.lock_jobs", {"ids": (5, 9, 12)}, "PRIMARY"),
         ("scheduler_jobs.candidates", {"ids": (5, 9, 12)}, "PRIMARY"),
         ("scheduler_jobs.host_jobs", {"hostid": 2}, "res_host_state"),

@@ -27,11 +27,15 @@ SELECT COUNT(*) AS n FROM host WHERE expavg_credit > 10;
 SELECT p_fpops FROM host WHERE expavg_credit > 10 ORDER BY p_fpops LIMIT :rank, 1;
 
 -- name: host_with_owner
+-- All that nearly every request needs in one round trip; host_app_version rows come as a JSON array of arrays.
 SELECT h.*, u.id AS u_id, u.create_time AS u_create_time, u.name AS u_name, u.email_addr AS u_email_addr,
        u.authenticator AS u_authenticator, u.passwd_hash AS u_passwd_hash, u.total_credit AS u_total_credit,
        u.expavg_credit AS u_expavg_credit, u.global_prefs AS u_global_prefs, u.project_prefs AS u_project_prefs,
        u.teamid AS u_teamid, u.venue AS u_venue, u.cross_project_id AS u_cross_project_id,
-       u.seti_id AS u_seti_id, t.name AS u_team_name
+       u.seti_id AS u_seti_id, t.name AS u_team_name,
+       (SELECT JSON_ARRAYAGG(JSON_ARRAY(v.app_version_id, v.pfc_n, v.pfc_avg, v.et_n, v.et_avg, v.max_jobs_per_day,
+               v.n_jobs_today, v.turnaround_n, v.turnaround_avg, v.consecutive_valid))
+        FROM host_app_version v WHERE v.host_id = h.id) AS hav
 FROM host h LEFT JOIN user u ON u.id = h.userid LEFT JOIN team t ON t.id = u.teamid
 WHERE h.id = :id;
 

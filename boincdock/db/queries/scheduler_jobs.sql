@@ -59,7 +59,8 @@ ORDER BY priority DESC LIMIT 1;
 
 -- name: head_ids
 -- The oldest unsent results of one priority: an index-only range of res_dispatch.
-SELECT id FROM result WHERE server_state = 2 AND appid = :appid AND priority = :priority ORDER BY id LIMIT :n;
+SELECT id FROM result WHERE server_state = 2 AND appid = :appid AND priority = :priority AND id > :after
+ORDER BY id LIMIT :skip, :n;
 
 -- name: candidates
 SELECT r.id AS resultid, r.workunitid, r.appid, r.priority, w.name AS wu_name, w.rsc_fpops_est, w.rsc_fpops_bound,
@@ -68,6 +69,53 @@ SELECT r.id AS resultid, r.workunitid, r.appid, r.priority, w.name AS wu_name, w
 FROM result r JOIN workunit w ON w.id = r.workunitid
 WHERE r.id IN :ids AND r.server_state = 2 AND w.transitioner_flags = 0 AND w.error_mask = 0
   AND w.canonical_resultid = 0;
+
+-- name: candidates_between
+-- The same for a range of the queue, without the jobs committed to other kinds of hosts.
+SELECT STRAIGHT_JOIN r.id AS resultid, r.workunitid, r.appid, r.priority, w.name AS wu_name, w.rsc_fpops_est,
+       w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.rsc_bandwidth_bound, w.delay_bound, w.batch,
+       w.hr_class, w.app_version_id, w.app_version_num, w.min_quorum, w.target_nresults, w.size_class, w.keywords
+FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.server_state = 2 AND r.appid = :appid AND r.priority = :priority AND r.id BETWEEN :first AND :last
+  AND w.transitioner_flags = 0 AND w.error_mask = 0 AND w.canonical_resultid = 0
+  AND w.hr_class IN :classes AND w.app_version_id NOT IN :versions
+ORDER BY r.id LIMIT :n;
+
+-- name: workunit_docs
+SELECT id, xml_doc FROM workunit WHERE id IN :ids;
+
+-- name: apps_of_results
+SELECT DISTINCT appid FROM result WHERE name IN :names;
+
+-- name: assignments
+-- Targeted or broadcast jobs that concern a host (asgn_target).
+SELECT a.id AS assignment_id, a.target_type, 0 AS resultid, w.id AS workunitid, w.appid, w.priority,
+       w.name AS wu_name, w.rsc_fpops_est, w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound,
+       w.rsc_bandwidth_bound, w.delay_bound, w.batch, w.hr_class, w.app_version_id, w.app_version_num, w.min_quorum,
+       w.target_nresults, w.size_class, w.keywords, w.error_mask, w.need_validate, w.canonical_resultid,
+       w.transition_time, w.transitioner_flags, w.result_template_file
+FROM assignment a LEFT JOIN workunit w ON w.id = a.workunitid
+WHERE a.multi = :multi AND (a.target_type = 0 OR (a.target_type = 1 AND a.target_id = :hostid)
+  OR (a.target_type = 2 AND a.target_id = :userid) OR (a.target_type = 3 AND a.target_id = :teamid))
+ORDER BY a.id LIMIT 500;
+
+-- name: delete_assignment
+DELETE FROM assignment WHERE id = :id;
+
+-- name: lock_workunit
+SELECT id AS workunitid, xml_doc, hr_class, app_version_id, target_nresults, min_quorum
+FROM workunit WHERE id = :id AND error_mask = 0 AND canonical_resultid = 0
+FOR UPDATE SKIP LOCKED;
+
+-- name: instances
+SELECT id, server_state, outcome, validate_state, hostid FROM result WHERE workunitid = :id;
+
+-- name: insert_result
+INSERT INTO result (create_time, workunitid, appid, name, xml_doc_in, server_state, batch, priority, size_class, random)
+VALUES (:create_time, :workunitid, :appid, :name, :xml_doc_in, 2, :batch, :priority, :size_class, :random);
+
+-- name: delete_result
+DELETE FROM result WHERE id = :id AND server_state = 2;
 
 -- name: lock_jobs
 -- Locks the still unsent ones of these results and their workunits; what others hold is left out, so claimers
