@@ -50,6 +50,8 @@ class FileDeleter(Daemon):
         add("--input_files_only", action="store_true")
         add("--output_files_only", action="store_true")
         add("--no_db_update", action="store_true", help="delete files, but do not note it (for testing)")
+        add("--xml_doc_like", default="", metavar="PATTERN",
+            help="only jobs whose description (xml_doc, of results xml_doc_in) matches this SQL LIKE pattern")
         add("--download_dir", type=Path, metavar="DIR", help="where input files are, if not as configured")
         add("--dont_delete_antiques", action="store_true", help="accepted for old configurations; does nothing")
 
@@ -85,7 +87,7 @@ class FileDeleter(Daemon):
         self._folders.clear()
         while not self.stopping():
             rows = self.db.all(f"deleter.{kind}", state=int(state), after=after, appid=self.appid, n=self.mod[0],
-                               i=self.mod[1], limit=limit)
+                               i=self.mod[1], limit=limit, pattern=self.options.xml_doc_like)
             outcome: dict[bool, list[int]] = {True: [], False: []}
             for row in rows:
                 if self.stopping():

@@ -224,6 +224,7 @@ def test_file_names_cannot_lead_out(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("argv", "gone"), [
     (["--preserve_result_files"], (False, True)), (["--preserve_wu_files"], (True, False)),
     (["--input_files_only"], (False, True)), (["--output_files_only"], (True, False)),
+    (["--xml_doc_like", "%in_101%"], (False, True)), (["--xml_doc_like", "%nothing%"], (False, False)),
     (["--app", "worker"], (True, True)), (["--appid", "8"], (False, False)), ([], (True, True))])
 def test_deleter_options(world: World, argv: list[str], gone: tuple[bool, bool]) -> None:
     finished(world)

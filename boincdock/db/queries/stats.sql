@@ -84,3 +84,33 @@ SELECT COUNT(*) AS n FROM result WHERE appid = :appid AND server_state IN (1, 2)
 
 -- name: earliest_transition
 SELECT MIN(transition_time) AS t FROM workunit;
+
+-- name: app_classes
+SELECT id, n_size_classes FROM app WHERE name = :name;
+
+-- name: unsent_by_class
+SELECT size_class, COUNT(*) AS n FROM result WHERE appid = :appid AND server_state = 2 GROUP BY size_class;
+
+-- name: release_by_priority_order
+SELECT id FROM result WHERE appid = :appid AND server_state = 1 AND size_class = :size_class
+ORDER BY priority DESC, id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: release_by_priority_asc
+SELECT id FROM result WHERE appid = :appid AND server_state = 1 AND size_class = :size_class
+ORDER BY priority, id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: release_by_priority_order_create_time
+SELECT r.id FROM result r JOIN workunit w ON w.id = r.workunitid
+WHERE r.appid = :appid AND r.server_state = 1 AND r.size_class = :size_class
+ORDER BY r.priority DESC, w.create_time, r.id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: release_by_random_order
+SELECT id FROM result WHERE appid = :appid AND server_state = 1 AND size_class = :size_class
+ORDER BY random, id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: release_by_id
+SELECT id FROM result WHERE appid = :appid AND server_state = 1 AND size_class = :size_class
+ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED;
+
+-- name: release
+UPDATE result SET server_state = 2 WHERE id IN :ids AND server_state = 1;
