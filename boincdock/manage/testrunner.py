@@ -28,7 +28,7 @@ set -e
 mariadb-install-db --no-defaults --datadir=/var/lib/mysql/data --skip-test-db \
     --auth-root-authentication-method=normal >/dev/null
 mkdir -p /var/lib/mysql/tmp
-printf "CREATE USER root@'%%' IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO root@'%%' WITH GRANT OPTION;\n" \
+printf "CREATE USER tester@'%%' IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO tester@'%%' WITH GRANT OPTION;\n" \
     "$TEST_PASSWORD" > /var/lib/mysql/init.sql
 exec mariadbd --init-file=/var/lib/mysql/init.sql --innodb-flush-log-at-trx-commit=0 --max-connections=300
 """
@@ -118,14 +118,14 @@ class TestRun:
         try:
             port = runner.run(["docker", "port", name, "3306/tcp"]).text.split()[0].rpartition(":")[2]
             self._wait_database(name, password)
-            environment["BOINCDOCK_TEST_DB"] = f"mysql://root:{password}@127.0.0.1:{port}"
+            environment["BOINCDOCK_TEST_DB"] = f"mysql://tester:{password}@127.0.0.1:{port}"
             yield
         finally:
             runner.run(["docker", "rm", "-f", name], check=False)
 
     def _wait_database(self, name: str, password: str) -> None:
         deadline = time.monotonic() + _DB_TIMEOUT
-        probe = ["docker", "exec", "-e", "MYSQL_PWD", name, "mariadb", "--protocol=tcp", "-h127.0.0.1", "-uroot",
+        probe = ["docker", "exec", "-e", "MYSQL_PWD", name, "mariadb", "--protocol=tcp", "-h127.0.0.1", "-utester",
                  "-e", "SELECT 1"]
         while not self.app.runner.run(probe, env={"MYSQL_PWD": password}, check=False).ok:
             if time.monotonic() > deadline:
