@@ -146,15 +146,15 @@ class FileDeleter(Daemon):
             if f.no_delete:
                 continue
             path = download_path(self.project, f.name)
-            for each in (path, path.with_name(path.name + ".gz"), path.with_name(path.name + ".md5")):
-                good = self._unlink(each, tag) is not None and good
+            for suffix in ("", ".gz", ".md5"):
+                good = self._unlink(path, tag, suffix) is not None and good
         logger.debug("%s input files deleted", tag)
         return good
 
-    def _unlink(self, path: Path, tag: str) -> bool | None:
+    def _unlink(self, path: Path, tag: str, suffix: str = "") -> bool | None:
         """True: deleted; False: was not there; None: cannot be deleted."""
         try:
-            os.unlink(path)  # noqa: PTH108 -- half the time of Path.unlink, and this is all that the deleter does
+            os.unlink(f"{path}{suffix}")  # noqa: PTH108 -- half the time of Path.unlink, and this is all that the deleter does
             return True
         except FileNotFoundError:
             # The fan-out folder is made with the first file, so it may be missing; the root may not.
