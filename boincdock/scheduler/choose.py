@@ -98,7 +98,8 @@ class Dispatcher:
                     break
                 best = self.chooser.choose(job, app)
                 if best is None:
-                    if not job.app_version_num and not app.homogeneous_app_version and not _is_large(job):
+                    own = job.buda_app or job.app_version_num or app.homogeneous_app_version or _is_large(job)
+                    if not own:
                         # No version for this app at all: the other jobs of the window fare no better.
                         break
                     continue

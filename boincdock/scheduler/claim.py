@@ -55,13 +55,16 @@ class Claimer:
 
     def _usage_in_reply(self, best: BestVersion) -> BestVersion:
         """One usage per version per reply: the first (section 12.4)."""
-        if best.version is None:
+        if best.version is None or best.variant is not None:
             return best
         first = self._versions.setdefault(best.version.id, best)
         return replace(best, usage=first.usage)
 
     def _documents(self, row: Row, job: Job, best: BestVersion, deadline: int) -> tuple[str, str, str]:
-        version = documents.app_version_xml(best) if best.version is not None else ""
+        version = ""
+        if best.version is not None:
+            own = replace(best, usage=best.wrapper_usage) if best.wrapper_usage is not None else best
+            version = documents.app_version_xml(own)
         workunit = documents.workunit_xml(text_of(row["xml_doc"]), job, best)
         result = documents.result_xml(text_of(row["xml_doc_in"]), row["name"], job, best, deadline)
         return version, workunit, result

@@ -5,6 +5,7 @@ import re
 
 from boincdock.protocol.request_model import PROC_NAMES
 from boincdock.protocol.scanner import escape
+from boincdock.scheduler.buda import workunit_with
 from boincdock.scheduler.model import App, BestVersion, Job
 
 _WORKUNIT = re.compile(r"<workunit>[ \t]*\r?\n?")
@@ -69,7 +70,8 @@ def workunit_xml(document: str, job: Job, best: BestVersion) -> str:
     )
     if job.keywords:
         inserted += f"    <job_keyword_ids>{escape(job.keywords)}</job_keyword_ids>\n"
-    return document[: found.start()] + "<workunit>\n" + inserted + document[found.end() :]
+    whole = document[: found.start()] + "<workunit>\n" + inserted + document[found.end() :]
+    return workunit_with(best.variant, best.usage, whole) if best.variant is not None else whole
 
 
 def result_xml(document: str, result_name: str, job: Job, best: BestVersion, deadline: int) -> str:

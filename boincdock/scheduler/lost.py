@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 
 from boincdock.enums import ServerState
+from boincdock.scheduler.buda import APP_NAME, buda_app_of
 from boincdock.scheduler.claim import Claimer
 from boincdock.scheduler.feasible import Refusal, check
 from boincdock.scheduler.model import BestVersion, Job, Row
@@ -41,6 +42,7 @@ def resend_lost_jobs(work: WorkRequest, chooser: VersionChooser, claimer: Claime
             continue
         if limit > 0 and rpc.resent >= limit:
             break
+        rpc.debug("resend", "[RESULT#%d %s] is lost", row["resultid"], row["name"])
         if _resend(work, chooser, claimer, row):
             rpc.resent += 1
             rpc.low(f"Resent lost task {row['name']}")
@@ -60,6 +62,8 @@ def _resend(work: WorkRequest, chooser: VersionChooser, claimer: Claimer, row: R
     if prefs.app_ids and app.id not in prefs.app_ids and not prefs.allow_non_preferred_apps:
         return False
     job = Job.of(row)
+    if app.name == APP_NAME:
+        job.buda_app = buda_app_of(rpc.repo.workunit_docs([job.workunitid]).get(job.workunitid, ""))
     best = chooser.choose(job, app)
     if best is None:
         return False

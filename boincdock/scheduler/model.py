@@ -149,6 +149,8 @@ class Job:
     keywords: str = ""
     sticky: frozenset[str] = frozenset()
     """Sticky input files; known for apps with locality scheduling only."""
+    buda_app: str = ""
+    """Science app under the app "buda" (spec 02 section 8)."""
 
     @classmethod
     def of(cls, row: Row) -> Job:
@@ -177,6 +179,10 @@ class BestVersion:
     app_version_id: int = 0
     fpops_scale: float = 1.0
     hav: Hav | None = None
+    variant: Any = None
+    """BUDA: the :class:`~boincdock.scheduler.buda.Variant`; ``usage`` is then the variant's."""
+    wrapper_usage: Usage | None = None
+    """BUDA: what the version itself uses."""
 
     @property
     def gavid(self) -> int:

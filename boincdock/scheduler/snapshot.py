@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boincdock.protocol.gui_urls import expand
+from boincdock.scheduler.buda import Variant, load_variants
 from boincdock.scheduler.model import App, AppVersion, Row, core_version, proc_type_of_plan_class, text_of
 from boincdock.scheduler.plan_class import PlanClasses
 from boincdock.scheduler.repository import Repository
@@ -33,6 +34,7 @@ class Snapshot:
     gui_urls: str = ""
     project_files: str = ""
     file_delete_regex: tuple[re.Pattern[str], ...] = ()
+    buda: dict[str, tuple[Variant, ...]] = field(default_factory=dict)
 
     @property
     def nci_apps(self) -> list[App]:
@@ -117,6 +119,9 @@ def build_snapshot(repo: Repository, project_dir: Path, percentiles: tuple[float
     plan_classes = PlanClasses.load(project_dir)
     if plan_classes.broken:
         log.critical("plan classes are refused: %s", plan_classes.broken)
+    buda = load_variants(project_dir)
+    types = {_proc_type(plan_classes, v.plan_class) for found in versions.values() for v in found}
+    types |= {_proc_type(plan_classes, v.plan_class) for found in buda.values() for v in found}
     return Snapshot(
         platforms={name: id_ for id_, name in names.items()},
         apps=apps,
@@ -124,18 +129,19 @@ def build_snapshot(repo: Repository, project_dir: Path, percentiles: tuple[float
         version_by_id={v.id: v for found in versions.values() for v in found},
         plan_classes=plan_classes,
         percentiles=percentiles,
-        proc_types=frozenset(_proc_type(plan_classes, v) for found in versions.values() for v in found),
+        proc_types=frozenset(types),
+        buda=buda,
         gui_urls=read_text(project_dir / "gui_urls.xml"),
         project_files=read_text(project_dir / "project_files.xml"),
         file_delete_regex=_patterns(read_text(project_dir / "file_delete_regex")),
     )
 
 
-def _proc_type(plan_classes: PlanClasses, version: AppVersion) -> int:
-    spec = plan_classes.spec(version.plan_class)
+def _proc_type(plan_classes: PlanClasses, plan_class: str) -> int:
+    spec = plan_classes.spec(plan_class)
     if spec is not None and not (spec.gpu_type or spec.gpu_type_regex):
         return 0
-    return proc_type_of_plan_class(version.plan_class)
+    return proc_type_of_plan_class(plan_class)
 
 
 def _patterns(text: str) -> tuple[re.Pattern[str], ...]:

@@ -7,6 +7,7 @@ import secrets
 from boincdock.config import Project
 from boincdock.enums import Outcome, ServerState, TargetType, TransitionerFlags, ValidateState
 from boincdock.errors import BoincdockError
+from boincdock.scheduler.buda import APP_NAME, buda_app_of
 from boincdock.scheduler.claim import Claimer
 from boincdock.scheduler.feasible import check, one_per_host
 from boincdock.scheduler.instances import make_instance
@@ -63,6 +64,8 @@ class SpecialJobs:
         """Create an instance of an assigned workunit and give it to this host, all or nothing."""
         rpc, job = self.rpc, Job.of(row)
         app = rpc.snapshot.apps.get(job.appid)
+        if app and app.name == APP_NAME:
+            job.buda_app = buda_app_of(rpc.repo.workunit_docs([job.workunitid]).get(job.workunitid, ""))
         best = self.chooser.choose(job, app, check_req=False) if app and self._selected(app) else None
         # The workunit's lock makes concurrent requests count its instances one after the other.
         locked = rpc.repo.lock_workunit(job.workunitid) if best else None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from boincdock.enums import AnonymousVersion
 from boincdock.protocol.request_model import PROC_TITLES, proc_type_of
 from boincdock.scheduler import speed
+from boincdock.scheduler.buda import cpu_type
 from boincdock.scheduler.limits import daily_quota
 from boincdock.scheduler.model import App, AppVersion, BestVersion, Hav, Job, Usage, gavid
 from boincdock.scheduler.snapshot import make_version
@@ -29,14 +30,18 @@ class VersionChooser:
         self.rpc = work.rpc
         self._usages: dict[str, Usage | None] = {}
         self._cache: dict[tuple[int, bool, bool], BestVersion | None] = {}
+        self._buda_cache: dict[tuple[str, bool], BestVersion | None] = {}
         self.excluded_by_prefs: set[int] = set()
 
     def forget(self) -> None:
         """Start afresh, e.g. for another processor type."""
         self._cache.clear()
+        self._buda_cache.clear()
 
     def choose(self, job: Job, app: App, check_req: bool = True) -> BestVersion | None:
         """The version for this job on this host, or None."""
+        if job.buda_app:
+            return self._buda(job, app, check_req)
         if app.homogeneous_app_version:
             if self.rpc.request.anonymous:
                 return None
@@ -53,6 +58,30 @@ class VersionChooser:
         )
         if not job.app_version_num:
             self._cache[key] = best
+        return best
+
+    def _buda(self, job: Job, app: App, check_req: bool) -> BestVersion | None:
+        """The wrapper's version, with the fastest variant of the science app that this host may run (section 8)."""
+        if self.rpc.request.anonymous:
+            return None
+        key = (job.buda_app, check_req)
+        if key in self._buda_cache:
+            known = self._buda_cache[key]
+            if known is None or self._still_good(known, check_req):
+                return known
+        # A variant for a GPU runs under the wrapper's CPU version, so what is asked for is the variant's matter.
+        wrapper = self._project(job, app, needs_64bit(job.rsc_memory_bound, self.rpc.request.platform_name), False,
+                                primary_only=True)
+        best: BestVersion | None = None
+        mine = cpu_type(self.rpc.request.platform_name)
+        for variant in self.rpc.snapshot.buda.get(job.buda_app, ()) if wrapper else ():
+            usage = self.usage(variant.plan_class) if variant.cpu_type == mine or (
+                not mine and variant.cpu_type not in ("intel", "arm")) else None
+            if wrapper is None or usage is None or not self._may_use(app, usage, check_req):
+                continue
+            if best is None or usage.projected_flops > best.usage.projected_flops:
+                best = replace(wrapper, usage=usage, variant=variant, wrapper_usage=wrapper.usage)
+        self._buda_cache[key] = best
         return best
 
     def _still_good(self, best: BestVersion, check_req: bool) -> bool:
@@ -81,6 +110,8 @@ class VersionChooser:
                             config.gpu_multiplier)
         if hav.n_jobs_today + hav.sent < quota:
             return False
+        self.rpc.debug("quota", "version %d: %d of %d jobs today", hav.app_version_id, hav.n_jobs_today + hav.sent,
+                       quota)
         self.work.quota_reached = max(self.work.quota_reached, quota)
         return True
 
@@ -95,10 +126,11 @@ class VersionChooser:
 
     # ---- project versions
 
-    def _project(self, job: Job, app: App, needs64: bool, check_req: bool) -> BestVersion | None:
+    def _project(self, job: Job, app: App, needs64: bool, check_req: bool,
+                 primary_only: bool = False) -> BestVersion | None:
         best: BestVersion | None = None
         best_score = 0.0
-        for platformid, platform in self.rpc.platforms:
+        for platformid, platform in self.rpc.platforms[:1] if primary_only else self.rpc.platforms:
             if needs64 and "64" not in platform:
                 continue
             for version in self.rpc.snapshot.versions.get((app.id, platformid), ()):
@@ -112,6 +144,8 @@ class VersionChooser:
                 break
         if best is not None and best.version is not None:
             self._finish(best, best.version)
+            self.rpc.debug("version_select", "app %s: version %d (%s), %.2f GFLOPS", app.name, best.version.id,
+                           best.plan_class or "no plan class", best.usage.projected_flops / 1e9)
         return best
 
     def _finish(self, best: BestVersion, version: AppVersion) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from boincdock.scheduler.buda import APP_NAME, buda_app_of
 from boincdock.scheduler.model import App, Job
 from boincdock.scheduler.repository import Repository
 
@@ -132,10 +133,12 @@ class JobWindows:
             self._fill_any(repo, app.id, window)
         else:
             self._fill_kind(repo, app.id, kind, window)
-        if app.locality_scheduling == 1 and window.jobs:
+        if window.jobs and (app.locality_scheduling == 1 or app.name == APP_NAME):
             documents = repo.workunit_docs(sorted({job.workunitid for job in window.jobs.values()}))
             for job in window.jobs.values():
-                job.sticky = sticky_files(documents.get(job.workunitid, ""))
+                document = documents.get(job.workunitid, "")
+                job.sticky = sticky_files(document) if app.locality_scheduling == 1 else frozenset()
+                job.buda_app = buda_app_of(document) if app.name == APP_NAME else ""
         window.filled = len(window.jobs)
 
     def _fill_any(self, repo: Repository, appid: int, window: _AppWindow) -> None:
@@ -145,6 +148,8 @@ class JobWindows:
             skip = self._rng.randrange(0, window.reach - self._head + 1, self._head)
             ids = repo.head_ids(appid, priority, self._head, skip=skip)
             if skip and len(ids) < wanted:
+                # Beyond the end: the queue is shorter than that.
+                window.reach = max(self._head, skip)
                 ids = repo.head_ids(appid, priority, self._head)
             if skip:
                 window.complete = False

@@ -17,6 +17,7 @@ from boincdock.db import Connection, RetryableError
 from boincdock.db.named import all_names, bind_style, query
 from boincdock.scheduler.handler import Scheduler
 from boincdock.scheduler.repository import SqlRepository
+from boincdock.scheduler.window import JobWindows
 
 NOW = 1787108640
 KEYS = CodeSignKeys(generate_private().public)
@@ -283,9 +284,10 @@ def test_trickles_are_stored_once(db: Connection, project: Project) -> None:
 
 
 def test_all_statements_of_the_scheduler_are_valid(db: Connection) -> None:
+    lists = ("ids", "names", "classes", "versions")
     for name in all_names():
         if name.startswith("scheduler"):
-            sql = re.sub(r"%\((\w+)\)s", lambda m: "(1)" if m.group(1) in ("ids", "names", "classes", "versions") else "1", query(name))
+            sql = re.sub(r"%\((\w+)\)s", lambda m: "(1)" if m.group(1) in lists else "1", query(name))
             rows(db, "EXPLAIN " + sql.replace("%%", "%"))
 
 
@@ -326,3 +328,74 @@ def test_looking_for_work_does_not_read_the_queue(db: Connection, project: Proje
         overhead = reads(db) - before
         look()
         assert reads(db) - before - 2 * overhead <= 12
+
+
+def test_targeted_job_on_the_database(db: Connection, project: Project, new_connection: Any) -> None:
+    """Two hosts of one user ask at the same time for a job that wants one instance: one is made, already sent."""
+    account(db, 1)
+    project.config.enable_assignment = True
+    project.config.dont_generate_upload_certificates = True
+    (project.dir / "out").write_text("<file_info><name><OUTFILE_0/></name><generated_locally/><upload_when_present/>"
+                                     "<max_nbytes>5</max_nbytes><url><UPLOAD_URL/></url></file_info><result>"
+                                     "<file_ref><file_name><OUTFILE_0/></file_name><open_name>o</open_name></file_ref></result>")
+    wu = insert(db, "workunit", appid=3, name="t", xml_doc=WU_XML, rsc_fpops_est=1e12, delay_bound=86400,
+                transitioner_flags=2, target_nresults=1, transition_time=2000000000, result_template_file="out")
+    insert(db, "assignment", target_type=2, target_id=1, workunitid=wu)
+    insert(db, "assignment", target_type=2, target_id=1, workunitid=wu + 1)
+    replies: list[bytes] = []
+
+    def contact(cpid: int, connection: Connection) -> None:
+        body = request(1).replace(f"<host_cpid>{1:032x}".encode(), f"<host_cpid>{cpid:032x}".encode())
+        replies.append(scheduler(project, connection).handle(body))
+
+    threads = [threading.Thread(target=contact, args=(i, new_connection())) for i in (5, 6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert sorted(len(names(r)) for r in replies) == [0, 1], replies
+    [row] = rows(db, "SELECT * FROM result")
+    assert (row["server_state"], row["workunitid"], row["report_deadline"]) == (4, wu, NOW + 86400)
+    assert row["name"].startswith("t_")
+    assert [r["workunitid"] for r in rows(db, "SELECT workunitid FROM assignment")] == [wu]
+
+
+def test_windows_for_a_kind_of_host_on_the_database(db: Connection, project: Project) -> None:
+    account(db, 1)
+    rows(db, "UPDATE app SET homogeneous_redundancy = 2")
+    jobs(db, 40, priority=5, prefix="win")
+    rows(db, "UPDATE workunit SET hr_class = 386")
+    jobs(db, 1, prefix="linux")
+    s = scheduler(project, db)
+    s.windows = JobWindows(window=10, head=20)
+    assert names(s.handle(request(1))) == ["linux_0_0_0"]
+    assert rows(db, "SELECT hr_class AS c FROM workunit WHERE name LIKE 'linux%%'".replace("%%", "%"))[0]["c"] == 258
+
+
+def test_host_account_and_versions_come_in_one_read(db: Connection, project: Project,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request of a known host takes eight round trips with a job, BEGIN and COMMIT included; four without."""
+    account(db, 1)
+    jobs(db, 3)
+    s = scheduler(project, db)
+    hostid = int(texts(s.handle(request(1)), "hostid")[0])
+    rows(db, "UPDATE host_app_version SET et_n = 11, et_avg = 2.5e-10, pfc_avg = 1e-17, consecutive_valid = 7,"
+             " max_jobs_per_day = 500")
+    row = SqlRepository(db).host_with_owner(hostid)
+    assert row is not None
+    assert row["hav"] == SqlRepository(db).hav_rows(hostid)
+    assert row["hav"][0]["et_avg"] == 2.5e-10
+    seen: list[str] = []
+    real = Connection._cursor
+
+    def counted(self: Connection, sql: str, params: Any) -> Any:
+        seen.append(sql.split("\n")[0][:60])
+        return real(self, sql, params)
+
+    monkeypatch.setattr(Connection, "_cursor", counted)
+    assert len(names(s.handle(request(1, hostid, 1)))) == 1
+    # COMMIT is not a cursor's statement.
+    assert len(seen) <= 7, seen
+    seen.clear()
+    s.handle(request(1, hostid, 2, cpus=0, secs=0))
+    assert len(seen) <= 3, seen
