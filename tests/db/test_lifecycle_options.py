@@ -182,3 +182,26 @@ def test_17_trusted_host_is_not_counted_again(world: World) -> None:
     reported(world, (b"A",))
     world.run(TrivialValidator, 50020)
     assert world.wu()["canonical_resultid"] and world.host_version(11)["consecutive_valid"] == 20
+
+
+def test_3_host_record_moves_to_the_new_version(world: World) -> None:
+    """A missing record is taken over from an older version of the same app, platform and plan class."""
+    insert(world.db, "app_version", id=4, appid=7, version_num=101, platformid=1, plan_class="docker")
+    execute(world.db, "UPDATE host_app_version SET consecutive_valid = 5 WHERE host_id = 11")
+    reported(world, (b"A",))
+    execute(world.db, "UPDATE result SET app_version_id = 4")
+    world.run(TrivialValidator, 50020)
+    rows = execute(world.db, "SELECT app_version_id, consecutive_valid FROM host_app_version WHERE host_id = 11")
+    assert list(rows) == [{"app_version_id": 4, "consecutive_valid": 6}]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_3_anonymous_platform_uses_an_existing_record_only(world: World, known: bool) -> None:
+    if known:
+        insert(world.db, "host_app_version", host_id=11, app_version_id=7000002, max_jobs_per_day=100)
+    reported(world, (b"A",))
+    execute(world.db, "UPDATE result SET app_version_id = -2")
+    world.run(TrivialValidator, 50020)
+    rows = execute(world.db, "SELECT consecutive_valid AS c FROM host_app_version WHERE app_version_id = 7000002")
+    assert [r["c"] for r in rows] == ([1] if known else [])
+    assert world.states()[0][2] == 1 and world.results()[0]["granted_credit"] == pytest.approx(23.148148)
