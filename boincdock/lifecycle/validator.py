@@ -76,6 +76,7 @@ class Validator(Daemon):
         self._not_before: dict[int, tuple[float, int]] = {}
         self.appid = 0
         self._app: dict[str, Any] = {}
+        self._settled = 0
         self.stop_after_units = self.options.one_pass_N_WU or 0
         if self.options.dry_run or self.options.wu_id is not None or self.stop_after_units:
             self.options.one_pass = True
@@ -146,10 +147,11 @@ class Validator(Daemon):
         ready = [i for i in ids if self._not_before.get(i, (0, 0))[0] <= now]
         if self.stop_after_units:
             ready = ready[:self.stop_after_units]
+        self._settled = 0
         done = self._validate(ready)
         if len(ids) < BATCH and not self.options.one_pass:
             self._after = 0
-            return done
+            return self._settled  # what others hold just now is looked at after a pause
         return done or len(ids) - len(ready)
 
     def _validate(self, ids: Sequence[int]) -> int:
@@ -227,6 +229,7 @@ class Validator(Daemon):
         return BatchWriter(self.repository, self.options, self.project.config, self.now, self._app).write(batch)
 
     def _saved(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> None:
+        self._settled += written
         if judgement.retry:
             self._put_off(snapshot.wu)
         else:

@@ -304,3 +304,16 @@ def test_workunit_with_unusable_template_is_put_off(world: World, template: str)
     world.run(Transitioner, 1)
     assert (len(world.results(101)), len(world.results(102))) == (0, 2)
     assert world.wu(101)["transition_time"] == T + 61
+
+
+def test_a_held_workunit_is_waited_for_not_spun_on(
+        world: World, db: Connection, new_connection: Callable[[], Connection]) -> None:
+    to_quorum(world)
+    world.clock = T + 300
+    daemon = world.daemon(TrivialValidator)
+    daemon.options.one_pass = False
+    holder = new_connection()
+    with holder.transaction():
+        execute(holder, "SELECT id FROM workunit WHERE id = 101 FOR UPDATE")
+        assert daemon.run_once() == 0, "nothing could be done: the daemon sleeps"
+    assert daemon.run_once() == 1 and daemon.run_once() == 0
