@@ -10,7 +10,7 @@ from boincdock.scheduler.feasible import Refusal, check, one_per_host
 from boincdock.scheduler.model import App, BestVersion, Job, Row
 from boincdock.scheduler.snapshot import read_text
 from boincdock.scheduler.versions import VersionChooser
-from boincdock.scheduler.window import ANY_HOST, JobWindows
+from boincdock.scheduler.window import ANY_HOST, HostKind, JobWindows
 from boincdock.scheduler.work import N_TYPES, WorkRequest
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ class Dispatcher:
         self.seen_apps: set[int] = set()
         self.hr_refused = False
         self._gone: set[int] = set()
+        self._whole: set[tuple[int, HostKind]] = set()
+        """Windows of which every job was looked at in this pass."""
         self._spare = SPARE
         self._held_files = {f.name for f in work.rpc.request.files}
         self._keywords = self._user_keywords()
@@ -67,6 +69,8 @@ class Dispatcher:
 
         ``look`` bounds the offers per app; 0 = all of the window.
         """
+        self._whole.clear()
+        sent_before = self.rpc.sent
         offers = self._offers(proc_type, look)
         lost = bool(look) and len(offers) >= look
         while offers and self.work.work_needed() and self.work.needs(proc_type):
@@ -74,6 +78,9 @@ class Dispatcher:
             if not batch:
                 break
             lost |= not self._claim(batch)
+        if self.rpc.sent == sent_before and not lost and self.work.work_needed() and self.work.needs(proc_type):
+            for appid, kind in self._whole:
+                self.windows.unsuitable(appid, kind)
         return lost
 
     # ---- looking
@@ -109,8 +116,9 @@ class Dispatcher:
                 if score is not None:
                     bound = self.delay_bound(job, best)
                     offers.append(Offer(job, best, score, bound, self.work.duration(job.rsc_fpops_est, best.usage)))
-            if jobs and len(offers) == before:
-                self.windows.unsuitable(app.id, kind)
+            else:
+                if jobs:
+                    self._whole.add((app.id, kind))
             self.rpc.debug("send_scan", "[%s] app %s: %d jobs seen, %d possible", PROC_NAMES[proc_type], app.name,
                            len(jobs), len(offers) - before)
         # Equal scores: oldest first (the windows of processes start at different places anyway).

@@ -5,6 +5,7 @@ from boincdock.config import Project
 from boincdock.scheduler.choose import Dispatcher
 from boincdock.scheduler.claim import Claimer, draw_trust, is_reliable
 from boincdock.scheduler.explain import explain_no_work
+from boincdock.scheduler.facts import MB
 from boincdock.scheduler.hr import hr_class
 from boincdock.scheduler.limits import LimitSet
 from boincdock.scheduler.lost import resend_lost_jobs
@@ -48,6 +49,9 @@ class WorkSession:
         if self._hr_hopeless():
             rpc.notice("This type of computer is not supported by this project's applications")
             return
+        rpc.debug("send", "wanted: %s s, %s instances by type; %d CPUs, %.0f MB RAM, %.0f MB disk; at most %d jobs",
+                  self.work.req_secs, self.work.req_instances, self.work.ncpus, self.work.ram / MB,
+                  self.work.disk / MB, self.work.max_jobs)
         special = SpecialJobs(self.project, self.work, self.chooser, self.claimer)
         if rpc.config.enable_assignment and special.targeted():
             return

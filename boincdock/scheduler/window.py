@@ -147,7 +147,7 @@ class JobWindows:
             wanted = self._size - len(window.jobs)
             skip = self._rng.randrange(0, window.reach - self._head + 1, self._head)
             ids = repo.head_ids(appid, priority, self._head, skip=skip)
-            if skip and len(ids) < wanted:
+            if skip and not ids:
                 # Beyond the end: the queue is shorter than that.
                 window.reach = max(self._head, skip)
                 ids = repo.head_ids(appid, priority, self._head)

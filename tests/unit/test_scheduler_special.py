@@ -302,6 +302,35 @@ def test_a_window_nobody_wants_moves_down_the_queue(world: World) -> None:
     assert {j.resultid for j in windows.jobs(repo, app, ANY_HOST, 500.0)} <= front
 
 
+def test_huge_jobs_do_not_hide_small_ones_for_ever(world: World) -> None:
+    world.scheduler.windows = JobWindows(random.Random(1), window=20, head=50)
+    for n in range(300):
+        world.job(1000 + n, wu={"rsc_memory_bound": 1e12})
+    world.job(2000)
+    got: list[str] = []
+    for look in range(60):
+        world.now += 3
+        got += names(world.rpc(ask(rpc_seqno=5 + look)))
+    assert got == ["fold_002000_0"]
+
+
+def test_a_gpu_request_does_not_move_the_windows_of_cpu_apps(world: World) -> None:
+    world.repo.add("app", id=5, name="gpu")
+    world.repo.add("app_version", id=55, appid=5, version_num=1, platformid=world.linux["id"], xml_doc=VERSION_XML,
+                   plan_class="cuda_fermi")
+    world.scheduler.windows = windows = JobWindows(window=5, head=10)
+    for n in range(30):
+        world.job(1000 + n)
+    gpu = ("<coprocs><coproc_cuda><count>1</count><req_secs>1</req_secs><req_instances>1</req_instances>"
+           "<drvVersion>53523</drvVersion></coproc_cuda></coprocs>")
+    for look in range(20):
+        world.now += 3
+        world.rpc(ask(cpu_req_secs=0, cpu_req_instances=0, rpc_seqno=5 + look).replace(
+            "</scheduler_request>", gpu + "</scheduler_request>"))
+    front = {r["id"] for r in world.repo.find("result")[:10]}
+    assert {j.resultid for j in windows.jobs(world.repo, App(3, "fold"), ANY_HOST, world.now + 9)} <= front
+
+
 # ---- 02 section 8
 
 
@@ -383,8 +412,8 @@ def test_debug_req_reply_dir_keeps_copies_for_the_owner_only(world: World) -> No
     assert request.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(("flag", "says"), [("send_scan", "jobs seen"), ("send_job", "refused: memory"),
-                                            ("version_select", "docker"), ("quota", "of 4 jobs today"),
+@pytest.mark.parametrize(("flag", "says"), [("send", "4 CPUs"), ("send_scan", "jobs seen"), ("quota", "jobs today"),
+                                            ("send_job", "refused: memory"), ("version_select", "docker"),
                                             ("assignment", "not for this host")])
 def test_debug_flags_say_why(world: World, caplog: pytest.LogCaptureFixture, flag: str, says: str) -> None:
     logging.getLogger("boincdock").propagate = True
@@ -395,7 +424,6 @@ def test_debug_flags_say_why(world: World, caplog: pytest.LogCaptureFixture, fla
         world.config.daily_result_quota = 500
         world.host["rpc_time"] = NOW - 10
         world.repo.add("host_app_version", host_id=17, app_version_id=22, max_jobs_per_day=1, n_jobs_today=4)
-        says = "jobs today"
     caplog.set_level(logging.INFO)
     world.rpc(ask())
     assert f"[{flag}]" not in caplog.text
