@@ -15,7 +15,7 @@ from boincdock.manage.compose import Compose
 from boincdock.manage.shell import Result
 
 FINAL = ("done", "error")
-_POLL = 1.0
+_POLL, _POLL_MAX = 1.0, 4.0
 MAX_INPUT_BYTES = 2**30
 SWITCHES = {
     "json", "stdin_files", "verbose", "quiet", "help", "rm", "init", "h", "q", "wait", "broadcast", "continue_on_error",
@@ -167,12 +167,15 @@ def wait(
     """
     deadline = time.monotonic() + timeout
     shown: dict[str, str] = {}
+    pause = _POLL
     while True:
         jobs: list[dict[str, Any]] = query(compose, names)["jobs"]
+        pause = min(pause * 1.25, _POLL_MAX)
         for job in jobs:
             stage = progress(job)
             if shown.get(job["name"]) != stage:
                 shown[job["name"]] = stage
+                pause = _POLL
                 on_change(job)
         open_jobs = [job for job in jobs if job["state"] not in FINAL]
         if not open_jobs:
@@ -182,7 +185,7 @@ def wait(
             raise BoincdockError(f"not finished after {timeout:.0f} s: {left}", "see ./manage.py status and logs")
         if poke:
             poke()
-        time.sleep(_POLL)
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
 
 
 def progress(job: dict[str, Any]) -> str:

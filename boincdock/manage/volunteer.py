@@ -163,16 +163,11 @@ class Volunteer:
         baseimage.ensure(runner, self.ui, self.base)
         self._build()
         with self.ui.step("Volunteer") as step:
-            made = ensure_hello_image(runner, self.base)
-            try:
-                command = self._argv("up", "-d", "--no-deps", "--no-build", "volunteer")
-                runner.stream(command, step.update, env=self._environment())
-                client = Client(runner, self.compose.container("volunteer").id, str(self.data))
-                version = client.wait_ready()
-            finally:
-                if made:  # looked at once, when the client starts
-                    remove_hello_image(runner)
-            step.note = f"BOINC client {version}"
+            ensure_hello_image(runner, self.base)
+            command = self._argv("up", "-d", "--no-deps", "--no-build", "volunteer")
+            runner.stream(command, step.update, env=self._environment())
+            client = Client(runner, self.compose.container("volunteer").id, str(self.data))
+            step.note = f"BOINC client {client.wait_ready()}"
         return client
 
     def _build(self) -> None:
@@ -189,6 +184,7 @@ class Volunteer:
             runner.run(self._argv("rm", "--stop", "--force", "volunteer"), env=self._environment())
             remove_job_containers(runner, str(self.data))
             remove_job_images(runner, self.compose.settings.master_url)
+            remove_hello_image(runner)
             wipe(runner, self.base, self.data)
 
     def _environment(self) -> dict[str, str]:

@@ -125,10 +125,8 @@ def _run(made: World, *, start: bool = True) -> Iterator[World]:
 def hello_image() -> Iterator[None]:
     """What client 8.2 greets the engine with, when it starts."""
     baseimage.ensure(RUNNER, Ui(), VERSIONS["8.2.15"])
-    made = ensure_hello_image(RUNNER, VERSIONS["8.2.15"])
     yield
-    if made:
-        remove_hello_image(RUNNER)
+    remove_hello_image(RUNNER)
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +158,7 @@ def new_client(client_images: Callable[[str], str], tmp_path: Path) -> Iterator[
         stock = Stock(version, client_images(version), tmp_path / name, name)
         started.append((stock, world))
         _clients.append(stock)
+        ensure_hello_image(RUNNER, VERSIONS["8.2.15"])  # `volunteer stop` of another test may have removed it
         stock.start()
         return stock
 
