@@ -265,7 +265,11 @@ class SqlRepository:
     def host_with_owner(self, hostid: int) -> Row | None:
         row = self.db.one("scheduler.host_with_owner", id=hostid)
         if row is not None:
-            row["hav"] = [dict(zip(HAV_COLUMNS, v, strict=True)) for v in json.loads(row["hav"] or "[]")]
+            try:
+                row["hav"] = [dict(zip(HAV_COLUMNS, v, strict=True)) for v in json.loads(row["hav"] or "[]")]
+            except (TypeError, ValueError):
+                # MariaDB cuts the array at group_concat_max_len, which a server may have set low.
+                row["hav"] = self.hav_rows(hostid)
         return row
 
     def user_by_id(self, userid: int) -> Row | None:

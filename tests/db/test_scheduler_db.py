@@ -296,6 +296,9 @@ def test_all_statements_of_the_scheduler_are_valid(db: Connection) -> None:
     [
         ("scheduler_jobs.head_ids", {"appid": 3, "priority": 0, "n": 4096, "after": 0, "skip": 0}, "res_dispatch"),
         ("scheduler_jobs.lock_jobs", {"ids": (5, 9, 12)}, "PRIMARY"),
+        ("scheduler_jobs.candidates_between", {"appid": 3, "priority": 0, "first": 3, "last": 90, "classes": (0, 5),
+                                               "versions": (-1,), "n": 20}, "res_dispatch"),
+        ("scheduler_jobs.instances", {"id": 7}, "res_wuid"),
         ("scheduler_jobs.candidates", {"ids": (5, 9, 12)}, "PRIMARY"),
         ("scheduler_jobs.host_jobs", {"hostid": 2}, "res_host_state"),
         ("scheduler_jobs.results_by_name", {"names": ("w_0_1_0", "w_0_2_0")}, "name"),
@@ -385,6 +388,11 @@ def test_host_account_and_versions_come_in_one_read(db: Connection, project: Pro
     assert row is not None
     assert row["hav"] == SqlRepository(db).hav_rows(hostid)
     assert row["hav"][0]["et_avg"] == 2.5e-10
+    rows(db, "SET SESSION group_concat_max_len = 64")
+    short = SqlRepository(db).host_with_owner(hostid)
+    assert short is not None
+    assert short["hav"] == row["hav"]
+    rows(db, "SET SESSION group_concat_max_len = 1048576")
     seen: list[str] = []
     real = Connection._cursor
 

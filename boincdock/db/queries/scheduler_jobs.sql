@@ -71,11 +71,12 @@ WHERE r.id IN :ids AND r.server_state = 2 AND w.transitioner_flags = 0 AND w.err
   AND w.canonical_resultid = 0;
 
 -- name: candidates_between
--- The same for a range of the queue, without the jobs committed to other kinds of hosts.
+-- The same for a range of the queue, without the jobs committed to other kinds of hosts. The range
+-- of ids may hold far more finished results than unsent ones, hence the index.
 SELECT STRAIGHT_JOIN r.id AS resultid, r.workunitid, r.appid, r.priority, w.name AS wu_name, w.rsc_fpops_est,
        w.rsc_fpops_bound, w.rsc_memory_bound, w.rsc_disk_bound, w.rsc_bandwidth_bound, w.delay_bound, w.batch,
        w.hr_class, w.app_version_id, w.app_version_num, w.min_quorum, w.target_nresults, w.size_class, w.keywords
-FROM result r JOIN workunit w ON w.id = r.workunitid
+FROM result r FORCE INDEX (res_dispatch) JOIN workunit w ON w.id = r.workunitid
 WHERE r.server_state = 2 AND r.appid = :appid AND r.priority = :priority AND r.id BETWEEN :first AND :last
   AND w.transitioner_flags = 0 AND w.error_mask = 0 AND w.canonical_resultid = 0
   AND w.hr_class IN :classes AND w.app_version_id NOT IN :versions
