@@ -23,6 +23,9 @@ def main(argv: list[str]) -> int:
     log.setup(options.debug_level)
     project = load_project()
     before = antiques.cut_off(connect(project.config), time.time())
+    if before is None:
+        print("there are no jobs, so nothing can be told about the age of files: none deleted")
+        return 0
     found = antiques.delete_antiques(project, before, options.dry_run, max(0, options.usleep) / 1e6)
     print(f"{len(found)} files {'would be ' if options.dry_run else ''}deleted")
     return 0

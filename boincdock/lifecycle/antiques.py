@@ -10,7 +10,6 @@ from pathlib import Path
 
 from boincdock.config import Project
 from boincdock.db import Connection
-from boincdock.errors import BoincdockError
 
 logger = logging.getLogger("boincdock.antique_file_deleter")
 
@@ -18,11 +17,11 @@ MIN_AGE = 32 * 86400
 SLACK = 86400
 
 
-def cut_off(db: Connection, now: float) -> float:
-    """Files not changed since this time belong to no job; ``BoincdockError`` if there are no jobs to tell by."""
+def cut_off(db: Connection, now: float) -> float | None:
+    """Files not changed since this time belong to no job; None if there are no jobs to tell by."""
     oldest = db.one("antique.oldest")
     if oldest is None:
-        raise BoincdockError("there are no jobs, so nothing can be told about the age of files: none deleted")
+        return None
     return min(now - MIN_AGE, float(oldest["create_time"] - SLACK))
 
 

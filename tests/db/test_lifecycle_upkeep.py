@@ -123,13 +123,12 @@ def test_archive_escape() -> None:
 
 
 def test_antiques(world: World, db: Connection) -> None:
-    with pytest.raises(BoincdockError, match="no jobs"):
-        antiques.cut_off(db, T)
+    assert antiques.cut_off(db, T) is None
     world.workunit(create_time=T - 10 * 86400)
     assert antiques.cut_off(db, T) == T - 32 * 86400
     update(db, "workunit", 101, create_time=T - 40 * 86400)
     before = antiques.cut_off(db, T)
-    assert before == T - 41 * 86400
+    assert before is not None and before == T - 41 * 86400
     made = {}
     for name, age in (("old", 42), ("new", 40), (".hidden", 99)):
         path = upload_path(world.project, name)
