@@ -73,7 +73,8 @@ def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
         extra = (APP / f"{name}.part").read_text()
         mark = "</daemons>" if name == "config.xml" else "</boinc>"
         assert shown.count(mark) == 1
-        (context / name).write_text(shown.replace(mark, f"{extra}{mark}"))
+        shown = shown.replace(mark, f"{extra}{mark}").replace(" -d 3", " -d 3 --sleep_interval 1")
+        (context / name).write_text(shown)
     platform = context / "apps" / "plain" / "1.00" / "x86_64-pc-linux-gnu"
     wrapper = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", base, "-c",
                      "ls /usr/local/lib/boincdock/wrapper | grep x86_64-pc-linux-gnu").stdout.decode().strip()
@@ -86,27 +87,29 @@ def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(images: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A healthy project with the apps worker, docker and plain."""
-    folder = tmp_path_factory.mktemp("world")
+def own_images(images: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An operator's own images: with the app plain, and daemons that look for work each second. Yields TAG."""
     version, tag = App().settings()["VERSION"], f"{images}-plain"
-    made = new_world(folder, TAG=tag)
-    _build_with_app(folder, version + images, version + tag)
-    try:
-        yield from _run(made)
-    finally:
-        _untag(version + tag)
+    _build_with_app(tmp_path_factory.mktemp("images"), version + images, version + tag)
+    yield tag
+    _untag(version + tag)
+
+
+@pytest.fixture(scope="session")
+def world(own_images: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A healthy project with the apps worker, docker and plain."""
+    yield from _run(new_world(tmp_path_factory.mktemp("world"), TAG=own_images))
 
 
 @pytest.fixture
-def fresh_world(images: str, tmp_path: Path) -> Iterator[World]:
+def fresh_world(own_images: str, tmp_path: Path) -> Iterator[World]:
     """A healthy project of this test's own."""
-    yield from _run(new_world(tmp_path, TAG=images))
+    yield from _run(new_world(tmp_path, TAG=own_images))
 
 
 @pytest.fixture
 def unstarted_world(images: str, tmp_path: Path) -> Iterator[World]:
-    """A project that nobody has started yet."""
+    """A project that nobody has started yet, from the stock images."""
     yield from _run(new_world(tmp_path, TAG=images), start=False)
 
 

@@ -53,7 +53,7 @@ def test_bad_settings_start_nothing(unstarted_world: World, environment: dict[st
 @pytest.mark.parametrize(("words", "message"), [
     (["create-work", "--app", "nope"], "nope"),
     (["create-work", "--app", "worker", "--wu_template", "templates/none"], "none"),
-    (["create-work", "--app", "worker", "--result_template", "templates/none"], "none"),
+    (["create-work", "--app", "worker", "--input", __file__, "--result_template", "templates/none"], "none"),
     (["create-work", "--app", "worker"], "input"),
     (["create-work", "--app", "worker", "--input", "/no/such/file"], "does not exist"),
     (["create-work", "Not An Image", "x"], "Not An Image"),
