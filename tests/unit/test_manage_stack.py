@@ -219,3 +219,27 @@ def test_logs_and_compose_pass_everything_on(tmp_path: Path) -> None:
     assert runner.lines()[-1] == "docker-compose logs -f --tail=5 apache"
     assert _run(tmp_path, runner, "compose", "up", "-d", "--help") == 0
     assert runner.lines()[-1] == "docker-compose up -d --help"
+
+
+def test_ctrl_c_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: list[str]) -> Any:
+        raise KeyboardInterrupt
+
+    runner = FakeRunner({**with_containers(healthy(int(PORT))), "docker-compose up": interrupted})
+    assert _run(tmp_path, runner, "up", "--port", PORT, "--no-build") == 130
+    shown = capsys.readouterr()
+    assert "error" not in shown.err
+    assert "Traceback" not in shown.err + shown.out
+
+
+def test_a_defect_of_ours_is_one_line_unless_asked_for_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: list[str]) -> Any:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.delenv("BOINCDOCK_TRACEBACK", raising=False)
+    assert _run(tmp_path, FakeRunner({"docker version": broken}), "status") == 1
+    assert capsys.readouterr().err.startswith("error: ZeroDivisionError: oops\nhint: this is a defect of boincdock")
+    assert _run(tmp_path, FakeRunner({"docker version": broken}), "-v", "status") == 1
+    assert "Traceback" in capsys.readouterr().err
