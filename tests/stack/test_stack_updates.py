@@ -17,7 +17,7 @@ def ids(project: Project) -> dict[str, str]:
 
 def project_files(project: Project) -> dict[str, str]:
     """Files that makeproject looks after: not logs, not what daemons and web write."""
-    skip = ("./log_", "./pid_", "./tmp_", "./run_state", "./html/cache", "./reread_db")
+    skip = ("./log_", "./pid_", "./tmp_", "./run_state", "./html/cache", "./html/stats", "./reread_db")
     return {p: h for p, h in project.volume_files("project").items() if not p.startswith(skip)}
 
 
