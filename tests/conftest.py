@@ -12,6 +12,7 @@ import pytest
 
 from boincdock.db import Connection, connect
 from boincdock.db.migrate import migrate
+from boincdock.scheduler import stamps
 
 
 def _settings(name: str) -> SimpleNamespace:
@@ -29,6 +30,12 @@ def _execute(db: Connection, statement: str) -> list[dict]:
     rows = list(cursor.fetchall())
     cursor.close()
     return rows
+
+
+@pytest.fixture(autouse=True)
+def no_old_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that a test changes count at once."""
+    monkeypatch.setattr(stamps, "RECHECK", 0.0)
 
 
 @pytest.fixture(scope="session")

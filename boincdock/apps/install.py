@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from boincdock.protocol.markup import Element, escape, parse, write
 API_VERSION = "8.2.0"
 """What our wrappers implement; at least 7.5, or clients use another way to talk to them (spec 07 section 4)."""
 
-_WRAPPER = re.compile(r"docker_wrapper_([0-9]+)_([A-Za-z0-9._-]+?)(\.exe)?")
+WRAPPERS = ("docker_wrapper", "wrapper")
+"""Main programs that an app.toml may name (wrapper/README.md)."""
 _REMEMBERED = "apps/.installed.json"
 
 
@@ -47,6 +49,9 @@ class SampleApp:
     plan_classes: tuple[str, ...]
     files: tuple[AppFile, ...]
     options: dict[str, int] = field(default_factory=dict)
+    optional: bool = False
+    daemons: tuple[str, ...] = ()
+    wrapper: str = "docker_wrapper"
 
 
 def _need(table: dict[str, Any], key: str, kind: type, where: str, default: Any = None) -> Any:
@@ -68,25 +73,41 @@ def read_app(folder: Path) -> SampleApp:
     version = _need(table, "version", int, where)
     if version < 1:
         raise InputError(f"{where}: version must be at least 1")
+    wrapper = _need(table, "wrapper", str, where, WRAPPERS[0])
+    if wrapper not in WRAPPERS:
+        raise InputError(f"{where}: wrapper must be {' or '.join(WRAPPERS)}, not {wrapper!r}")
     return SampleApp(
         folder, _need(table, "name", str, where), _need(table, "user_friendly_name", str, where), version,
         tuple(_need(table, "platforms", list, where)), tuple(_need(table, "plan_classes", list, where)), files,
-        _need(table, "app", dict, where, {}))
+        _need(table, "app", dict, where, {}), _need(table, "optional", bool, where, False),
+        tuple(_need(table, "daemons", list, where, [])), wrapper)
 
 
-def find_wrappers(wrapper_dir: Path) -> tuple[int, dict[str, Path]]:
-    """(version, {platform: binary}) of the newest docker_wrapper in a folder that holds
-    ``docker_wrapper_<version>_<platform>[.exe]``. InputError if there is none."""
+def sample_apps(src_apps_dir: Path, names: Sequence[str] | None = None) -> list[SampleApp]:
+    """The apps of a folder: those named, or all that are not optional. InputError names one that is not there."""
+    found = [read_app(path.parent) for path in sorted(src_apps_dir.glob("*/app.toml"))]
+    if names is None:
+        return [app for app in found if not app.optional]
+    unknown = sorted(set(names) - {app.name for app in found})
+    if unknown:
+        raise InputError(f"there is no sample app {unknown[0]!r}", f"apps: {', '.join(app.name for app in found)}")
+    return [app for app in found if app.name in names]
+
+
+def find_wrappers(wrapper_dir: Path, program: str = WRAPPERS[0]) -> tuple[int, dict[str, Path]]:
+    """(version, {platform: binary}) of the newest ``program`` in a folder that holds
+    ``PROGRAM_<version>_<platform>[.exe]``. InputError if there is none."""
+    pattern = re.compile(rf"{program}_([0-9]+)_([A-Za-z0-9._-]+?)(\.exe)?")
     found: dict[int, dict[str, Path]] = {}
-    for path in sorted(wrapper_dir.glob("docker_wrapper_*")) if wrapper_dir.is_dir() else []:
-        match = _WRAPPER.fullmatch(path.name)
+    for path in sorted(wrapper_dir.glob(f"{program}_*")) if wrapper_dir.is_dir() else []:
+        match = pattern.fullmatch(path.name)
         if match and path.is_file():
             found.setdefault(int(match.group(1)), {})[match.group(2)] = path
     if not found:
-        raise InputError(f"no docker_wrapper_<version>_<platform> in {wrapper_dir}")
+        raise InputError(f"no {program}_<version>_<platform> in {wrapper_dir}")
     newest = max(found)
     if newest > 99:
-        raise InputError(f"docker_wrapper version {newest}: must be below 100, it is the minor version of the apps")
+        raise InputError(f"{program} version {newest}: must be below 100, it is the minor version of the apps")
     return newest, found[newest]
 
 
@@ -138,24 +159,26 @@ class _Tree:
         return self._lines
 
 
-def build_tree(src_apps_dir: Path, wrapper_dir: Path, dest_project_dir: Path) -> list[str]:
-    """Lay out all apps of ``src_apps_dir`` (folders with an app.toml) in a project directory.
+def build_tree(src_apps_dir: Path, wrapper_dir: Path, dest_project_dir: Path,
+               names: Sequence[str] | None = None) -> list[str]:
+    """Lay out apps of ``src_apps_dir`` (folders with an app.toml) in a project directory: those named, or all that
+    are not optional.
 
-    Writes apps/APP/VERSION/PLATFORM[__PLANCLASS]/ with the newest docker_wrapper of ``wrapper_dir``,
-    templates/APP_in and APP_out; adds missing plan classes to plan_class_spec.xml, missing platforms and apps
-    to project.xml. Returns a line for each change. InputError: a description is wrong or there is no
-    wrapper for any of an app's platforms; nothing was written then.
+    Writes apps/APP/VERSION/PLATFORM[__PLANCLASS]/ with the newest docker_wrapper or wrapper of ``wrapper_dir``,
+    templates/APP_in and APP_out, job_files/ (what makeproject stages for all jobs); adds missing plan classes to
+    plan_class_spec.xml, missing platforms and apps to project.xml. Returns a line for each change. InputError: a
+    description is wrong or there is no wrapper for any of an app's platforms; nothing was written then.
     """
-    apps = [read_app(path.parent) for path in sorted(src_apps_dir.glob("*/app.toml"))]
+    apps = sample_apps(src_apps_dir, names)
     if not apps:
         raise InputError(f"no app.toml below {src_apps_dir}")
-    wrapper_version, wrappers = find_wrappers(wrapper_dir)
+    wrappers = {program: find_wrappers(wrapper_dir, program) for program in sorted({app.wrapper for app in apps})}
     for app in apps:
-        if not set(app.platforms) & set(wrappers):
-            raise InputError(f"app {app.name}: no docker_wrapper for any of {', '.join(app.platforms)}")
+        if not set(app.platforms) & set(wrappers[app.wrapper][1]):
+            raise InputError(f"app {app.name}: no {app.wrapper} for any of {', '.join(app.platforms)}")
     tree = _Tree(dest_project_dir)
     for app in apps:
-        _put_app(tree, app, wrapper_version, wrappers)
+        _put_app(tree, app, *wrappers[app.wrapper])
     _merge(tree, dest_project_dir, "plan_class_spec.xml", "plan_classes", _children(src_apps_dir /
                                                                                    "plan_class_spec.xml"))
     _merge(tree, dest_project_dir, "project.xml", "boinc", _children(src_apps_dir / "project.xml")
@@ -167,9 +190,11 @@ def build_tree(src_apps_dir: Path, wrapper_dir: Path, dest_project_dir: Path) ->
 def _put_app(tree: _Tree, app: SampleApp, wrapper_version: int, wrappers: dict[str, Path]) -> None:
     for kind in ("in", "out"):
         tree.put(f"templates/{app.name}_{kind}", (app.folder / "templates" / kind).read_bytes())
+    for path in sorted((app.folder / "job_files").glob("*")):
+        tree.put(f"job_files/{path.name}", path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644)
     for platform in app.platforms:
         if platform not in wrappers:
-            tree.note(f"app {app.name}: no docker_wrapper for {platform}, left out")
+            tree.note(f"app {app.name}: no {app.wrapper} for {platform}, left out")
             continue
         for plan_class in app.plan_classes:
             folder = f"apps/{app.name}/{app.version}.{wrapper_version:02}/{platform}" \
@@ -196,6 +221,8 @@ def _version_xml(app: SampleApp, binary: str) -> str:
 
 
 def _children(path: Path) -> list[Element]:
+    if not path.exists():
+        return []
     top = parse(read_text(path), str(path))
     return top[0].children
 

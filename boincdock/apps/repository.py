@@ -52,3 +52,38 @@ class AppRepository:
     def plan_classes(self, app_name: str) -> list[str]:
         """Plan classes of an app's versions that are not deprecated."""
         return [row["plan_class"] for row in self._db.all("apps.plan_classes_of_app", name=app_name)]
+
+    def documents(self, *, lock: bool = False) -> list[Row]:
+        """All versions with their documents and the names of app and platform; ``lock`` until the transaction ends."""
+        return self._db.all("apps.versions_for_signing" if lock else "apps.version_documents")
+
+    def set_document(self, version_id: int, xml_doc: bytes) -> None:
+        """Replace what clients are told of a version."""
+        self._db.run("apps.set_version_document", id=version_id, xml_doc=xml_doc)
+
+    def app_details(self) -> dict[str, Row]:
+        """{name: all columns, and ``versions``: how many are offered}."""
+        return {row["name"]: row for row in self._db.all("apps.app_details")}
+
+    def change_app(self, row: Row) -> None:
+        """Write the columns that an operator may change."""
+        names = ("id", "user_friendly_name", "min_version", "deprecated", "weight", "homogeneous_redundancy",
+                 "homogeneous_app_version", "target_nresults", "non_cpu_intensive", "beta", "fraction_done_exact")
+        self._db.run("apps.change_app", **{name: row[name] for name in names})
+
+    def versions(self) -> list[Row]:
+        """All versions of all apps, without their documents."""
+        return self._db.all("apps.version_list")
+
+    def change_version(self, row: Row) -> None:
+        """Write the columns that an operator may change."""
+        names = ("id", "deprecated", "beta", "min_core_version", "max_core_version")
+        self._db.run("apps.change_version", **{name: row[name] for name in names})
+
+    def unfinished(self) -> dict[int, int]:
+        """{app id: number of results that are not over}."""
+        return {row["appid"]: row["n"] for row in self._db.all("apps.unfinished_by_app")}
+
+    def certified_before(self, moment: int) -> int:
+        """How many results hold upload certificates made before ``moment`` (Unix seconds) and may still use them."""
+        return int(self._db.value("apps.certified_before", moment=moment) or 0)

@@ -1,15 +1,20 @@
 """Publishing app versions from the tree apps/APP/VERSION/PLATFORM[__PLANCLASS] (spec 04 section 6, 05 C5).
 
 A version is checked whole, then its files are staged, then one row makes it known: a half-registered
-version cannot exist. Nothing published is ever changed or removed.
+version cannot exist, and what was staged for a version that fails is taken back. Nothing published is ever changed
+or removed.
 """
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boincdock.apps.repository import AppRepository
+from boincdock.apps.signatures import FOLDER, stored_signature
 from boincdock.apps.xadd import read_text
 from boincdock.config import Project
 from boincdock.crypto import (
@@ -25,7 +30,7 @@ from boincdock.crypto import (
 from boincdock.db import Connection, DuplicateKeyError
 from boincdock.errors import BoincdockError, InputError
 from boincdock.files.hierarchy import app_file_path, app_file_url
-from boincdock.files.staging import stage_file
+from boincdock.files.staging import StagedFile, gzip_path, sidecar_path, stage_file
 from boincdock.protocol.version_xml import (
     PublishedFile,
     VersionFile,
@@ -71,7 +76,8 @@ class CheckedFile:
     md5: str
     nbytes: int
     executable: bool
-    sidecar_signature: str
+    known_signature: str
+    """From ``FILE.sig``, or brought from the signing machine; verified. Empty: it has to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +90,15 @@ class CheckedVersion:
 
     @property
     def unsigned(self) -> list[str]:
-        """Names of the files without a ``.sig``."""
-        return [f.file.physical_name for f in self.files if not f.sidecar_signature]
+        """Names of the files that nobody has signed yet."""
+        return [f.file.physical_name for f in self.files if not f.known_signature]
 
     def summary(self) -> str:
         """What will be published, for the operator's eyes."""
         lines = [f"{self.candidate.title}  (api {self.spec.api_version or 'none'})"]
         for f in self.files:
             marks = [m for m, on in (("main program", f.file.main_program), ("executable", f.executable),
-                                     ("signed by .sig", bool(f.sidecar_signature)),
+                                     ("signed", bool(f.known_signature)),
                                      (f"opened as {f.file.logical_name}", bool(f.file.logical_name))) if on]
             lines.append(f"    {f.file.physical_name}  {f.nbytes} bytes  {', '.join(marks)}".rstrip())
         return "\n".join(lines)
@@ -101,12 +107,14 @@ class CheckedVersion:
 @dataclass(slots=True)
 class Outcome:
     """What a run of update_versions did: (id, title) of new versions, problems, versions left out by choice,
-    and warnings about registered versions whose folders were changed since."""
+    warnings about registered versions whose folders were changed since; and ``unsigned``: (path below apps/,
+    file) of what has to be signed elsewhere before a version can be published."""
 
     added: list[tuple[int, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     declined: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unsigned: list[tuple[str, Path]] = field(default_factory=list)
     known: int = 0
 
 
@@ -115,16 +123,20 @@ class Publisher:
 
     ``confirm(question)`` decides about each version and, once, about signing on this machine; ``report``
     gets progress lines. ``sign_key``: the code-signing private key file, default key_dir/code_sign_private.
+    ``signed``: folder of signatures brought from elsewhere, default key_dir/signed. ``dry_run``: only check.
     """
 
     def __init__(self, db: Connection, project: Project, confirm: Callable[[str], bool],
-                 report: Callable[[str], None], sign_key: Path | None = None) -> None:
+                 report: Callable[[str], None], sign_key: Path | None = None, *, signed: Path | None = None,
+                 dry_run: bool = False) -> None:
         self._db = db
         self._project = project
         self._repository = AppRepository(db)
         self._confirm = confirm
         self._report = report
         self._sign_key = sign_key or project.key_dir / "code_sign_private"
+        self._signed = signed or project.key_dir / FOLDER
+        self._dry_run = dry_run
         self._public: PublicKey = read_public(project.key_dir / "code_sign_public")
         self._private: PrivateKey | None = None
         self._may_sign: bool | None = None
@@ -133,22 +145,34 @@ class Publisher:
     def run(self) -> Outcome:
         """Publish every folder that is not registered yet; problems of one version do not stop the others."""
         outcome = Outcome()
-        for candidate in self._candidates(outcome):
-            try:
-                checked = self._check(candidate)
-                if not self._confirm(f"{checked.summary()}\nadd this version?"):
-                    outcome.declined.append(candidate.title)
-                    continue
-                version_id = self._publish(checked)
-            except BoincdockError as error:
-                hint = f" ({error.hint})" if error.hint else ""
-                outcome.problems.append(f"{candidate.title}: {error.message}{hint}")
-                continue
-            outcome.added.append((version_id, candidate.title))
-            self._report(f"added {candidate.title}: app version {version_id}")
-        if outcome.added:
+        with _one_publisher(self._project.download_dir):
+            for candidate in self._candidates(outcome):
+                try:
+                    self._one(candidate, outcome)
+                except BoincdockError as error:
+                    hint = f" ({error.hint})" if error.hint else ""
+                    outcome.problems.append(f"{candidate.title}: {error.message}{hint}")
+        if outcome.added and not self._dry_run:
             self._project.trigger("reread_db").touch()
         return outcome
+
+    def _one(self, candidate: Candidate, outcome: Outcome) -> None:
+        checked = self._check(candidate)
+        if checked.unsigned and not self._sign_key.exists():
+            parts = candidate.folder.relative_to(self._project.apps_dir)
+            outcome.unsigned += [((parts / name).as_posix(), candidate.folder / name) for name in checked.unsigned]
+        if self._dry_run:
+            if checked.unsigned:
+                self._key()
+            self._report(f"would add {checked.summary()}")
+            outcome.added.append((0, candidate.title))
+            return
+        if not self._confirm(f"{checked.summary()}\nadd this version?"):
+            outcome.declined.append(candidate.title)
+            return
+        version_id = self._publish(checked)
+        outcome.added.append((version_id, candidate.title))
+        self._report(f"added {candidate.title}: app version {version_id}")
 
     def _candidates(self, outcome: Outcome) -> Iterator[Candidate]:
         apps, platforms = self._repository.apps(), self._repository.platforms()
@@ -190,7 +214,8 @@ class Publisher:
     def _check(self, candidate: Candidate) -> CheckedVersion:
         """Read and check everything; all problems of the folder in one error."""
         version_xml = candidate.folder / "version.xml"
-        spec = parse_version_xml(read_text(version_xml), str(version_xml)) if version_xml.exists() else VersionSpec()
+        where = (Path("apps") / candidate.folder.relative_to(self._project.apps_dir) / "version.xml").as_posix()
+        spec = parse_version_xml(read_text(version_xml), where) if version_xml.exists() else VersionSpec()
         listed = list(spec.files)
         names = {f.physical_name for f in listed}
         for path in sorted(candidate.folder.iterdir()):
@@ -200,7 +225,7 @@ class Publisher:
             raise InputError("the folder holds no files")
         problems: list[str] = []
         files: list[CheckedFile] = []
-        for file in choose_main_program(listed, "version.xml"):
+        for file in choose_main_program(listed, where):
             try:
                 files.append(self._check_file(candidate, file))
             except BoincdockError as error:
@@ -217,14 +242,17 @@ class Publisher:
         check_physical_name(name)
         path = candidate.folder / name
         if not path.is_file() or not path.resolve().is_relative_to(candidate.folder.resolve()):
-            raise InputError(f"{name} is listed in version.xml but not in the folder")
+            raise InputError(f"version.xml, line {file.line}: {name} is listed but not in the folder")
         md5, nbytes = md5_of_file(path)
         signature = ""
         signature_file = path.with_name(path.name + ".sig")
         if signature_file.exists():
             signature = read_text(signature_file)
             if len(signature) >= 4096 or not verify_md5(md5, signature, self._public):
-                raise InputError(f"{signature_file.name} is no signature of {name} by the project's code_sign_public")
+                raise InputError(f"{signature_file.name} is no signature of {name} by the project's code_sign_public:"
+                                 " the file was changed after signing, or another key signed it")
+        elif (brought := stored_signature(self._signed, md5)) and verify_md5(md5, brought, self._public):
+            signature = brought
         spelt = self._taken.get(name.lower(), name)
         if spelt != name:
             raise InputError(f"{name} differs only in upper and lower case from {spelt}, which is published already")
@@ -238,7 +266,8 @@ class Publisher:
         if self._private is None:
             if not self._sign_key.exists():
                 raise CryptoError(f"the code-signing key {self._sign_key} is not on this machine",
-                                  "put FILE.sig beside each file, or run update_versions where the key is")
+                                  "sign elsewhere: ./manage.py keys sign --export LIST; or put FILE.sig beside each"
+                                  " file; or run update_versions where the key is")
             key = read_private(self._sign_key)
             if key.public != self._public:
                 raise CryptoError(f"{self._sign_key} does not belong to the project's code_sign_public")
@@ -252,17 +281,28 @@ class Publisher:
                 self._may_sign = self._confirm(f"sign files with {self._sign_key}?")
             if not self._may_sign:
                 raise InputError(f"no signature for {', '.join(checked.unsigned)}")
-        published: list[PublishedFile] = []
-        for f in checked.files:
-            signature = f.sidecar_signature or sign_md5(f.md5, self._key())
-            name = f.file.physical_name
-            staged = stage_file(self._project, f.path, name, copy=True, gzip=f.file.gzip, flat=True)
-            if staged.md5 != f.md5:
-                raise InputError(f"{name} changed while it was being published")
-            self._taken[name.lower()] = name
-            urls = f.file.urls or (app_file_url(self._project, name),)
-            published.append(PublishedFile(f.file, urls, f.nbytes, f.md5, signature, f.executable,
-                                           staged.gzipped_nbytes))
+        staged: list[StagedFile] = []
+        try:
+            published = [self._stage(f, staged) for f in checked.files]
+            version_id = self._register(checked, published)
+        except BaseException:
+            _take_back(staged)
+            raise
+        for each in staged:
+            self._taken[each.name.lower()] = each.name
+        return version_id
+
+    def _stage(self, f: CheckedFile, done: list[StagedFile]) -> PublishedFile:
+        signature = f.known_signature or sign_md5(f.md5, self._key())
+        name = f.file.physical_name
+        staged = stage_file(self._project, f.path, name, copy=True, gzip=f.file.gzip, flat=True)
+        done.append(staged)
+        if staged.md5 != f.md5:
+            raise InputError(f"{name} changed while it was being published")
+        urls = f.file.urls or (app_file_url(self._project, name),)
+        return PublishedFile(f.file, urls, f.nbytes, f.md5, signature, f.executable, staged.gzipped_nbytes)
+
+    def _register(self, checked: CheckedVersion, published: list[PublishedFile]) -> int:
         candidate = checked.candidate
         document = app_version_xml(candidate.app, candidate.version_num, checked.spec, published).encode()
         if len(document) > MAX_VERSION_XML:
@@ -273,6 +313,26 @@ class Publisher:
                 xml_doc=document, plan_class=candidate.plan_class, beta=int(checked.spec.beta))
         except DuplicateKeyError:
             raise InputError("another run of update_versions has just registered it") from None
+
+
+@contextmanager
+def _one_publisher(download_dir: Path) -> Iterator[None]:
+    """Two runs at a time would take back one another's files; they may be in different containers."""
+    download_dir.mkdir(parents=True, exist_ok=True)
+    fd = os.open(download_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _take_back(staged: list[StagedFile]) -> None:
+    """Remove what was staged for a version that could not be registered; its name is free again."""
+    for each in staged:
+        if each.is_new:
+            for path in (sidecar_path(each.path), gzip_path(each.path), each.path):
+                path.unlink(missing_ok=True)
 
 
 def _is_version_file(path: Path) -> bool:
@@ -298,9 +358,10 @@ def _number_of(version_dir: Path, report: Callable[[str], None], outcome: Outcom
 
 
 def update_versions(db: Connection, project: Project, confirm: Callable[[str], bool],
-                    report: Callable[[str], None], sign_key: Path | None = None) -> Outcome:
+                    report: Callable[[str], None], sign_key: Path | None = None, *, signed: Path | None = None,
+                    dry_run: bool = False) -> Outcome:
     """Publish all new app versions of the project; see ``Publisher``. Problems are in the outcome.
 
     CryptoError: code_sign_public cannot be read.
     """
-    return Publisher(db, project, confirm, report, sign_key).run()
+    return Publisher(db, project, confirm, report, sign_key, signed=signed, dry_run=dry_run).run()

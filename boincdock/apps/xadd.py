@@ -61,13 +61,18 @@ def _names(element: Element, origin: str) -> tuple[str, str]:
     name, friendly = element.find("name"), element.find("user_friendly_name")
     if name is None or not name.text:
         raise InputError(f"{where}: <{element.name}> without <name>")
-    if len(name.text) > 191 or any(c.isspace() or c in "/\\<>&'\"" or not c.isprintable() for c in name.text) \
-            or name.text.startswith("."):
-        raise InputError(f"{where}: {name.text[:60]!r} is no {element.name} name")
     title = friendly.text if friendly is not None and friendly.text else name.text
-    if len(title) > 254:
-        raise InputError(f"{where}: <user_friendly_name> is longer than 254 characters")
+    check_title(element.name, name.text, title, where)
     return name.text, title
+
+
+def check_title(kind: str, name: str, friendly: str, where: str) -> None:
+    """InputError unless both can be names of an app or platform."""
+    if not name or len(name) > 191 or name.startswith(".") or \
+            any(c.isspace() or c in "/\\<>&'\"" or not c.isprintable() for c in name):
+        raise InputError(f"{where}: {name[:60]!r} is no {kind} name")
+    if not friendly.strip() or len(friendly) > 254 or not friendly.isprintable():
+        raise InputError(f"{where}: the friendly name must have 1 to 254 printable characters")
 
 
 def _options(element: Element, origin: str) -> dict[str, float]:

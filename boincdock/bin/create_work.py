@@ -87,6 +87,8 @@ def _batch(creator: WorkCreator, options: WorkOptions) -> int:
 
     created = 0
     try:
+        # The thread that writes needs the interpreter for moments only, and should not wait 5 ms for each.
+        sys.setswitchinterval(0.0005)
         for jobs in creator.batch(_lines(), skip if "continue_on_error" in options.switches else None):
             created += len(jobs)
             _show(jobs, options)

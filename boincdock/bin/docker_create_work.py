@@ -7,10 +7,12 @@ results.tgz, together with stdout.txt and stderr.txt. Options come before IMAGE:
   -e, --env NAME=VALUE      environment variable (repeatable)
   --input FILE[:NAME]       input file, seen as /root/shared/NAME or at an absolute NAME (repeatable)
   --input-tar FILE|-        plain files of a tar become inputs (- or --stdin-files: standard input)
+  --output PATTERN          which results come back, such as '*.csv' or '/data/out/*.png' (repeatable; default: all)
   -w, --workdir DIR         working directory in the container (default: the image's)
   --entrypoint PROGRAM      instead of the image's
   -u, --user USER           user in the container
   --dockerfile FILE         build this instead of an image; there is no IMAGE word then; it may COPY inputs
+  --image-file FILE         the job brings its image, what `docker save` wrote; there is no IMAGE word then
   -m, --memory SIZE         limit such as 512m; hosts with less memory do not get the job
   --cpus N                  CPUs of the job    --gpus all     GPU    --shm-size SIZE    --network none
   --appname APP             default docker     --batch N   --priority N

@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--noconfirm", "--yes", dest="noconfirm", action="store_true", help="do not ask")
     parser.add_argument("--sign_key", metavar="FILE", type=Path, help="code-signing private key; default"
                         " key_dir/code_sign_private")
+    parser.add_argument("--dry_run", action="store_true", help="only check and show what would be published")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is published")
     arguments = parser.parse_args(argv)
     project = load_project()
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
         return True
 
     outcome = update_versions(connect(project.config), project, consent if arguments.noconfirm else _ask, print,
-                              arguments.sign_key)
+                              arguments.sign_key, dry_run=arguments.dry_run)
     if arguments.verbose:
         print(f"{len(outcome.added)} added, {outcome.known} registered before, {len(outcome.declined)} declined")
     for warning in outcome.warnings:

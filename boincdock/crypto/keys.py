@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boincdock.crypto.openssl import Signer
 from boincdock.errors import BoincdockError
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class PrivateKey:
             _widen(number, _PRIME_BYTES) for number in (self.p, self.q, self.dp, self.dq, self.qinv)
         )
         return f"{self.bits}\n{encode_hex(wide + narrow)}"
+
+    @cached_property
+    def fast_signer(self) -> Signer | None:
+        """Signs with libcrypto; None without it, or for a key that is shorter than usual."""
+        if self.n.bit_length() != 8 * MODULUS_BYTES:
+            return None
+        return Signer.make((self.n, self.e, self.d, self.p, self.q, self.dp, self.dq, self.qinv), MODULUS_BYTES)
 
     @cached_property
     def library_key(self) -> RSAPrivateKey:

@@ -61,7 +61,12 @@ def _check_path(path: str, where: str) -> None:
 
 def make_request(root: Path, paths: Iterable[str]) -> str:
     """The list of files to sign, as text to carry to the signing machine."""
-    return "\n".join([_REQUEST, *(digest_file(root, path).line for path in paths), ""])
+    return list_files(digest_file(root, path) for path in paths)
+
+
+def list_files(files: Iterable[FileDigest]) -> str:
+    """The list to sign of files whose digests are known."""
+    return "\n".join([_REQUEST, *(each.line for each in files), ""])
 
 
 def _parse_line(line: str, number: int) -> FileDigest:

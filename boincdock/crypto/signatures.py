@@ -102,6 +102,11 @@ def _sign_with_library(message: bytes, key: PrivateKey) -> bytes:
     return key.library_key.sign(message, padding.PKCS1v15(), _no_digest_info)
 
 
+def _sign_with_openssl(message: bytes, key: PrivateKey) -> bytes | None:
+    signer = key.fast_signer
+    return signer.sign(message) if signer else None
+
+
 def sign_md5(md5: str, private: PrivateKey) -> str:
     """Signature text (262 characters) of the data whose MD5 is ``md5`` (32 lower-case hex digits).
 
@@ -110,6 +115,8 @@ def sign_md5(md5: str, private: PrivateKey) -> str:
     if not _MD5_HEX.fullmatch(md5):
         raise KeyFormatError("not an MD5: 32 lower-case hex digits are needed")
     message = md5.encode("ascii")
+    if raw := _sign_with_openssl(message, private):
+        return encode_hex(raw)
     if _no_digest_info is not None and private.n.bit_length() == 8 * MODULUS_BYTES:
         return encode_hex(_sign_with_library(message, private))
     block = int.from_bytes(_PADDING + message, "big")

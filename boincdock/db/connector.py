@@ -6,31 +6,41 @@ rows *matched*, never rows changed, as BOINC's conditional updates expect (spec 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from boincdock.db import binding
 from boincdock.db.named import query
 from boincdock.errors import DatabaseError
 
 try:
-    import MySQLdb as _driver
-    from MySQLdb.constants import CLIENT as _CLIENT
+    import MySQLdb as driver
+    from MySQLdb.constants import CLIENT as client_flags
     from MySQLdb.cursors import DictCursor as _DictCursor
 except ImportError:
-    import pymysql as _driver
-    from pymysql.constants import CLIENT as _CLIENT
+    import pymysql as driver
+    from pymysql.constants import CLIENT as client_flags
     from pymysql.cursors import DictCursor as _DictCursor
+
+__all__ = ["LOST", "Connection", "DbSettings", "DuplicateKeyError", "RetryableError", "Row", "chunks", "client_flags",
+           "connect", "driver", "like_escape", "split_host", "translate"]
 
 T = TypeVar("T")
 Row = dict[str, Any]
 
 _DUPLICATE = {1062}
-_RETRYABLE = {1213, 1205}
-_LOST = {2006, 2013, 2055, 4031, 1927}
+_DEADLOCK = 1213
+_RETRYABLE = {_DEADLOCK, 1205}
+LOST = {2006, 2013, 2055, 4031, 1927}
+_LOST_ON_THE_WAY = 2013
 _MAX_TRIES = 3
+MAX_STATEMENT = 1 << 20
+"""Bytes after which a multi-row INSERT is cut; the server takes 16 MiB and more."""
 
 
 class RetryableError(DatabaseError):
@@ -61,7 +71,14 @@ def split_host(db_host: str) -> tuple[str, int]:
         raise DatabaseError(f"db_host {db_host!r}: the port is not a number") from None
 
 
-def _translate(error: Exception) -> DatabaseError:
+def _socket_of(host: str) -> str:
+    """The path that DB_SOCKET (``host=path``) gives for this host, or nothing."""
+    named, _, path = os.environ.get("DB_SOCKET", "").partition("=")
+    return path if named == host else ""
+
+
+def translate(error: Exception) -> DatabaseError:
+    """A driver's error as ours."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
     if code in _RETRYABLE:
@@ -69,6 +86,17 @@ def _translate(error: Exception) -> DatabaseError:
     if code in _DUPLICATE:
         return DuplicateKeyError(f"database: {text}")
     return DatabaseError(f"database: {text} (error {code})")
+
+
+def _literals(raw: Any) -> binding.Literal:
+    """How this driver writes literals."""
+    if hasattr(raw, "string_literal"):  # mysqlclient
+        return binding.Literal(raw.string_literal, raw.literal)
+
+    def quote(text: bytes) -> bytes:
+        return bytes(raw.escape(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape"))
+
+    return binding.Literal(quote, lambda value: bytes(raw.escape(value).encode()))
 
 
 class Connection:
@@ -80,10 +108,12 @@ class Connection:
         self._arguments: dict[str, Any] = {
             "host": host, "port": port, "user": user, "password": password, "database": database,
             "charset": "utf8mb4", "connect_timeout": connect_timeout, "autocommit": True,
-            "client_flag": _CLIENT.FOUND_ROWS, "cursorclass": _DictCursor,
+            "client_flag": client_flags.FOUND_ROWS, "cursorclass": _DictCursor,
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         }
+        self._socket = _socket_of(host)
         self._raw: Any = None
+        self._literal: binding.Literal  # of the open connection
         self._in_transaction = False
 
     @property
@@ -95,10 +125,16 @@ class Connection:
         """The driver's connection, opened on demand; for migrations and tests only."""
         if self._raw is None:
             try:
-                self._raw = _driver.connect(**self._arguments)
-            except _driver.Error as error:
-                raise _translate(error) from error
+                self._raw = driver.connect(**{**self._arguments, **self._way()})
+            except driver.Error as error:
+                raise translate(error) from error
+            self._literal = _literals(self._raw)
         return self._raw
+
+    def _way(self) -> Row:
+        # The C library looks at the socket for "localhost" only.
+        there = self._socket and Path(self._socket).is_socket()
+        return {"unix_socket": self._socket, "host": "localhost"} if there else {}
 
     def close(self) -> None:
         """Close; a later call opens anew."""
@@ -107,22 +143,43 @@ class Connection:
             with contextlib.suppress(Exception):
                 raw.close()
 
+    def _live(self) -> Any:
+        """The driver's connection for a statement; within a transaction never another than it began with, even if
+        the caller did not mind the error that told of the loss."""
+        if self._raw is None and self._in_transaction:
+            raise DatabaseError("database: the connection was lost in the middle of a transaction")
+        return self.raw()
+
+    def _drop(self) -> None:
+        """Forget a lost connection, but not that a transaction was under way."""
+        inside = self._in_transaction
+        self.close()
+        self._in_transaction = inside
+
     def _cursor(self, sql: str, params: Row | None) -> Any:
-        for attempt in (1, 2):
+        """The cursor of an executed statement. Outside a transaction a lost connection is replaced once, and a
+        statement that a deadlock undid is tried again, three times in all."""
+        replaced = False
+        tries = 1
+        while True:
             try:
-                cursor = self.raw().cursor()
-                cursor.execute(sql, params or {})
+                cursor = self._live().cursor()
+                cursor.execute(binding.template(sql).render(params or {}, self._literal))
                 return cursor
-            except _driver.Error as error:
+            except driver.Error as error:
                 code = error.args[0] if error.args else 0
-                lost = code in _LOST or code == 0
-                if lost:
-                    was_in_transaction = self._in_transaction
-                    self.close()
-                    if attempt == 1 and not was_in_transaction:
+                if code in LOST or code == 0:
+                    self._drop()
+                    # Of an INSERT that was under way when the connection broke nobody knows whether it was done.
+                    doubtful = code == _LOST_ON_THE_WAY and sql[:6].upper() == "INSERT"
+                    if not replaced and not self._in_transaction and not doubtful:
+                        replaced = True
                         continue
-                raise _translate(error) from error
-        raise AssertionError("unreachable")
+                elif code == _DEADLOCK and not self._in_transaction and tries < _MAX_TRIES:
+                    _pause(tries)
+                    tries += 1
+                    continue
+                raise translate(error) from error
 
     def all(self, name: str, /, **params: Any) -> list[Row]:
         """All rows of a named query as dicts."""
@@ -157,19 +214,62 @@ class Connection:
         cursor.close()
         return new_id
 
-    def run_many(self, name: str, rows: Sequence[Row]) -> int:
-        """Execute for every row; a single-row ``INSERT … VALUES (…)`` becomes multi-row statements."""
+    def run_each(self, calls: Sequence[tuple[str, Row]]) -> list[int]:
+        """Execute several statements; the rows each matched."""
+        return [self.run(name, **params) for name, params in calls]
+
+    def defer(self, name: str, guard: Callable[[], Exception] | None = None, /, **params: Any) -> None:
+        """Execute; ``guard`` makes the exception to raise if no row matches. (A batched connection does it later.)"""
+        if not self.run(name, **params) and guard is not None:
+            raise guard()
+
+    def prepared(self, name: str, /, **params: Any) -> list[Row]:
+        """As ``all``, for a query that is asked again and again. (A batched connection has it prepared.)"""
+        return self.all(name, **params)
+
+    def run_many(self, name: str, rows: Sequence[Row], shared: Row | None = None) -> int:
+        """Execute for every row; a single-row ``INSERT … VALUES (…)`` becomes multi-row statements. Parameters
+        that are the same for all rows may be given once, in ``shared``."""
+        return sum(count for count, _ in self._many(name, rows, shared))
+
+    def insert_many(self, name: str, rows: Sequence[Row], shared: Row | None = None) -> list[tuple[int, int]]:
+        """As ``run_many`` for an INSERT: (rows, id of the first one) of each statement."""
+        return self._many(name, rows, shared)
+
+    def _many(self, name: str, rows: Sequence[Row], shared: Row | None) -> list[tuple[int, int]]:
         if not rows:
-            return 0
+            return []
+        done: list[tuple[int, int]] = []
         try:
-            cursor = self.raw().cursor()
-            count = int(cursor.executemany(query(name), rows) or 0)
+            cursor = self._live().cursor()
+            for statement in self._statements(query(name), rows, shared):
+                cursor.execute(statement)
+                done.append((int(cursor.rowcount), int(cursor.lastrowid or 0)))
             cursor.close()
-            return count
-        except _driver.Error as error:
-            if error.args and error.args[0] in _LOST:
-                self.close()
-            raise _translate(error) from error
+            return done
+        except driver.Error as error:
+            if error.args and error.args[0] in LOST:
+                self._drop()
+            raise translate(error) from error
+
+    def _statements(self, sql: str, rows: Sequence[Row], shared: Row | None) -> Iterator[bytes]:
+        parts = binding.insert_parts(sql)
+        row = parts.row if parts else sql
+        one = binding.Template(binding.fix(row, shared, self._literal)) if shared else binding.template(row)
+        texts = (one.render(values, self._literal) for values in rows)
+        if parts is None:
+            yield from texts
+            return
+        head, tail = (binding.template(text).render({}, self._literal) for text in (parts.head, parts.tail))
+        chunk: list[bytes] = []
+        size = 0
+        for text in texts:
+            if chunk and size + len(text) > MAX_STATEMENT:
+                yield head + b",".join(chunk) + tail
+                chunk, size = [], 0
+            chunk.append(text)
+            size += len(text) + 1
+        yield head + b",".join(chunk) + tail
 
     def stream(self, name: str, /, batch: int = 1000, **params: Any) -> Iterator[Row]:
         """Rows of a large result, buffered by the driver but handed over in batches."""
@@ -190,9 +290,9 @@ class Connection:
         try:
             yield
             try:
-                self.raw().commit()
-            except _driver.Error as error:
-                raise _translate(error) from error
+                self._live().commit()
+            except driver.Error as error:
+                raise translate(error) from error
         except BaseException:
             if self._raw is not None:
                 try:
@@ -213,8 +313,12 @@ class Connection:
             except RetryableError:
                 if attempt == _MAX_TRIES:
                     raise
-                time.sleep(random.uniform(0.001, 0.01) * attempt)
+                _pause(attempt)
         raise AssertionError("unreachable")
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0.001, 0.01) * attempt)
 
 
 def connect(settings: DbSettings) -> Connection:

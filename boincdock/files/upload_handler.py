@@ -59,6 +59,8 @@ class Body:
         self._stream = stream
         self._left = length
         self._ended = length == 0
+        self.received = 0
+        """Bytes read so far."""
 
     @property
     def complete(self) -> bool:
@@ -80,6 +82,7 @@ class Body:
                 break
             pieces.append(data)
             size -= len(data)
+            self.received += len(data)
             if self._left is not None:
                 self._left -= len(data)
                 self._ended = self._left == 0

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boincdock import counters
 from boincdock import log as boinc_log
 from boincdock.config import Project, find_project_dir, load_project
-from boincdock.db import connect
+from boincdock.db.batched import connect_batched
 from boincdock.errors import BoincdockError
 from boincdock.files.issued import IssuedNames
 from boincdock.files.upload_handler import Body, UploadHandler
@@ -35,7 +37,7 @@ class ThreadLookup:
     def results_by_name(self, names: list[str]) -> list[Mapping[str, Any]]:
         """The rows of these results; DatabaseError."""
         if not hasattr(self._local, "db"):
-            self._local.db = connect(self._config)
+            self._local.db = connect_batched(self._config)
         return list(self._local.db.all("upload.results_by_name", names=names))
 
 
@@ -46,11 +48,15 @@ class Application:
         self._given = project_dir
         self._lock = threading.Lock()
         self._state: tuple[tuple[Path, int, int], UploadHandler] | None = None
+        self._counters: counters.Counters | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: always HTTP 200, whatever the reply says (spec 04 section 5.1)."""
+        started = time.perf_counter()
         body = Body(environ["wsgi.input"], _content_length(environ))
         reply = self._reply(environ, body)
+        if self._counters is not None:
+            self._counters.count(_outcome(reply), time.perf_counter() - started, bytes_received=body.received)
         data = reply.encode()
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(data))),
                                   ("Cache-Control", "no-store")])
@@ -78,8 +84,18 @@ class Application:
             return state[1]
         with self._lock:
             if self._state is None or self._state[0] != stamp:
-                self._state = (stamp, make_handler(load_project(directory)))
+                project = load_project(directory)
+                if self._counters is None:
+                    self._counters = counters.Counters(counters.directory_of(project.tmp_dir), counters.UPLOAD)
+                self._state = (stamp, make_handler(project))
             return self._state[1]
+
+
+def _outcome(reply: Reply) -> str:
+    """The reply in the words of ``boincdock.counters.UPLOAD``."""
+    if reply.status is Status.OK:
+        return "stored" if reply.file_size is None else "query"
+    return "later" if reply.status is Status.TRANSIENT else "rejected"
 
 
 def make_handler(project: Project) -> UploadHandler:

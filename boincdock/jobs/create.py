@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,16 +19,17 @@ from boincdock.enums import NEVER, TargetType, TransitionerFlags
 from boincdock.errors import InputError
 from boincdock.jobs.inputs import StagedFiles
 from boincdock.jobs.model import MAX_INT, MAX_TEMPLATE_PATH, JobSpec, RemoteFile, WorkunitCreated
-from boincdock.jobs.repository import JobRepository, Row
+from boincdock.jobs.repository import JobRepository, JobRow, Row
 from boincdock.jobs.results import output_template
 from boincdock.protocol.markup import escape
 from boincdock.protocol.templates import (
+    InputDocument,
     InputTemplate,
     ResolvedFile,
     TemplateFile,
     check_command_line,
     check_name,
-    expand_input,
+    input_document,
     parse_input_template,
 )
 
@@ -79,6 +81,17 @@ def default_name(app: str) -> str:
     return f"{app}_{os.getpid()}_{time.time():.6f}"
 
 
+@dataclass(slots=True)
+class _Kind:
+    """What jobs that differ only in name, files and words have in common; ``columns`` for jobs made ``now``."""
+
+    template: InputTemplate
+    columns: Row
+    files: tuple[str | RemoteFile, ...] | None = None
+    extra_xml: str = ""
+    document: InputDocument | None = None
+
+
 class JobFactory:
     """Turns job descriptions into rows; keeps apps, templates and files it has looked up."""
 
@@ -88,20 +101,22 @@ class JobFactory:
         self._files = StagedFiles(project)
         self._apps: dict[str, Row] = {}
         self._checked_outputs: set[str] = set()
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
 
-    def rows(self, specs: Sequence[JobSpec], now: int) -> list[Row]:
+    def rows(self, specs: Sequence[JobSpec], now: int) -> list[JobRow]:
         """One workunit row for each job, in order. InputError names the first job that cannot be made."""
-        made: list[Row] = []
+        made: list[JobRow] = []
         seen: set[str] = set()
+        self._kinds.clear()  # files and templates may have changed since the last call
         for index, spec in enumerate(specs):
-            where = spec.where or (f"job {index + 1}" if len(specs) > 1 else "")
             try:
                 row = self._row(spec, index, now)
-                if row["name"].lower() in seen:
-                    raise InputError(f"workunit name {row['name']!r} is given twice (upper and lower case are one)")
+                if row.name.lower() in seen:
+                    raise InputError(f"workunit name {row.name!r} is given twice (upper and lower case are one)")
             except InputError as error:
+                where = spec.where or (f"job {index + 1}" if len(specs) > 1 else "")
                 raise InputError(f"{where}: {error.message}" if where else error.message, error.hint) from None
-            seen.add(row["name"].lower())
+            seen.add(row.name.lower())
             made.append(row)
         return made
 
@@ -149,28 +164,39 @@ class JobFactory:
                 resolved.append(self._files.staged(given, info.gzip))
         return resolved
 
-    def _row(self, spec: JobSpec, index: int, now: int) -> Row:
-        appid = self.app_id(spec.app)
+    def _row(self, spec: JobSpec, index: int, now: int) -> JobRow:
         name = spec.name or default_name(spec.app) + (f"_{index}" if index else "")
         check_name(name, "workunit name", MAX_WU_NAME)
+        target = spec.target and spec.target.broadcast
+        key = (spec.app, spec.input_template, spec.template_origin, spec.result_template_file, spec.limits, target,
+               spec.priority, spec.hr_class, spec.app_version_num, spec.credit, spec.keywords, spec.sub_appname)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(spec, now)
+        check_command_line(spec.command_line, "command_line")
+        document = kind.document
+        if document is None or spec.files != kind.files or spec.extra_xml != kind.extra_xml:
+            extra = spec.extra_xml
+            if spec.sub_appname:
+                extra = f"    <sub_appname>{escape(spec.sub_appname)}</sub_appname>\n" + extra
+            document = input_document(kind.template, self._resolve(spec, kind.template), extra)
+            kind.document, kind.files, kind.extra_xml = document, spec.files, spec.extra_xml
+        return JobRow(kind.columns, name, document.text(spec.command_line).encode())
+
+    def _kind(self, spec: JobSpec, now: int) -> _Kind:
+        appid = self.app_id(spec.app)
         template = _input_template(spec.input_template, spec.template_origin)
         limits = spec.limits.settled(template.columns)
-        check_command_line(spec.command_line, "command_line")
         _check_numbers(spec)
-        extra = spec.extra_xml
-        if spec.sub_appname:
-            extra = f"    <sub_appname>{escape(spec.sub_appname)}</sub_appname>\n" + extra
-        xml_doc = expand_input(template, self._resolve(spec, template), spec.command_line, extra)
         flags = TransitionerFlags.NORMAL
         if spec.target:
             flags = TransitionerFlags.NONE if spec.target.broadcast else TransitionerFlags.NO_NEW_RESULTS
-        row: Row = {name_: getattr(limits, name_) for name_ in limits.__slots__}
-        row.update(
-            create_time=now, appid=appid, name=name, xml_doc=xml_doc.encode(), canonical_credit=spec.credit,
-            transition_time=NEVER if spec.target else now, hr_class=spec.hr_class, priority=spec.priority,
-            result_template_file=self._check_output(spec), transitioner_flags=int(flags),
-            keywords=spec.keywords, app_version_num=spec.app_version_num)
-        return row
+        columns: Row = {name: getattr(limits, name) for name in limits.__slots__}
+        columns.update(
+            create_time=now, appid=appid, canonical_credit=spec.credit, transition_time=NEVER if spec.target else now,
+            hr_class=spec.hr_class, priority=spec.priority, result_template_file=self._check_output(spec),
+            transitioner_flags=int(flags), keywords=spec.keywords, app_version_num=spec.app_version_num)
+        return _Kind(template, columns)
 
 
 def _in_template(info: TemplateFile, name: str) -> ResolvedFile:
@@ -200,30 +226,34 @@ def create_jobs(db: Connection, project: Project, specs: Sequence[JobSpec],
     """
     if not specs:
         return []
-    now = int(time.time())
-    rows = (factory or JobFactory(db, project)).rows(specs, now)
+    rows = (factory or JobFactory(db, project)).rows(specs, int(time.time()))
+    return write_jobs(db, specs, rows)
+
+
+def write_jobs(db: Connection, specs: Sequence[JobSpec], rows: Sequence[JobRow]) -> list[WorkunitCreated]:
+    """Write what ``JobFactory.rows`` made of ``specs``; all or none, as ``create_jobs``."""
     repository = JobRepository(db)
     _check_targets(repository, specs)
+    now = int(rows[0].columns["create_time"])
 
     def write() -> dict[str, int]:
-        fresh = [row for row, spec in zip(rows, specs, strict=True) if not spec.wu_id]
-        repository.insert_workunits(fresh)
+        ids = repository.insert_workunits([row for row, spec in zip(rows, specs, strict=True) if not spec.wu_id])
         for row, spec in zip(rows, specs, strict=True):
-            if spec.wu_id and not repository.fill_workunit(spec.wu_id, row):
-                raise InputError(f"there is no workunit with id {spec.wu_id}")
-        ids = repository.ids([row["name"] for row in rows])
-        assignments = [_assignment(spec, ids[row["name"]], now) for row, spec in zip(rows, specs, strict=True)
-                       if spec.target]
-        repository.insert_assignments(assignments)
+            if spec.wu_id:
+                if not repository.fill_workunit(spec.wu_id, row):
+                    raise InputError(f"there is no workunit with id {spec.wu_id}")
+                ids[row.name] = spec.wu_id
+        repository.insert_assignments([_assignment(spec, ids[row.name], now)
+                                       for row, spec in zip(rows, specs, strict=True) if spec.target])
         return ids
 
     try:
         ids = db.retrying(write)
     except DuplicateKeyError:
-        taken = sorted(repository.ids([row["name"] for row in rows]))
+        taken = sorted(repository.ids([row.name for row in rows]))
         raise InputError(f"workunit name in use already: {', '.join(taken[:5]) or 'see the database'}",
                          "names are unique for ever, ignoring upper and lower case; no job was created") from None
-    return [WorkunitCreated(ids[row["name"]], row["name"]) for row in rows]
+    return [WorkunitCreated(ids[row.name], row.name) for row in rows]
 
 
 def _check_targets(repository: JobRepository, specs: Iterable[JobSpec]) -> None:

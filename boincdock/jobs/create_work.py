@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +13,9 @@ from boincdock.db import Connection
 from boincdock.db.connector import chunks
 from boincdock.enums import TargetType
 from boincdock.errors import InputError
-from boincdock.jobs.create import JobFactory, create_jobs, default_name, read_template
+from boincdock.jobs.create import JobFactory, create_jobs, default_name, read_template, write_jobs
 from boincdock.jobs.model import JobLimits, JobSpec, RemoteFile, Target, WorkunitCreated
+from boincdock.jobs.repository import JobRow
 from boincdock.protocol.words import split_input
 
 CHUNK = 1000
@@ -150,6 +153,7 @@ class WorkCreator:
         self._options = options
         self._factory = JobFactory(db, project)
         self._templates: dict[str, str] = {}
+        self._limits: dict[tuple[tuple[str, int | float], ...], JobLimits] = {}
         self.app = options.text.get("appname", "")
         if not self.app:
             raise InputError("--appname is missing", "create_work --help lists the options")
@@ -171,7 +175,11 @@ class WorkCreator:
         template_path = both.get("wu_template") or f"templates/{self.app}_in"
         if self._options.target and line.target:
             raise InputError(f"{where}: a target is given on the command line already")
-        limits = JobLimits(**{n: numbers[n] for n in (*_DOUBLE_LIMITS, *_INT_LIMITS) if n in numbers})  # type: ignore[arg-type]
+        given = tuple(numbers.items())
+        limits = self._limits.get(given)
+        if limits is None:
+            limits = self._limits[given] = JobLimits(
+                **{n: numbers[n] for n in (*_DOUBLE_LIMITS, *_INT_LIMITS) if n in numbers})  # type: ignore[arg-type]
         return JobSpec(
             app=self.app, name=name, input_template=self._template(template_path), template_origin=template_path,
             result_template_file=both.get("result_template") or f"templates/{self.app}_out",
@@ -192,16 +200,48 @@ class WorkCreator:
         ends the run, with nothing of its chunk created. The k-th line (from 0) is named BASE_k by default.
         """
         numbered = ((number, line) for number, line in enumerate(lines) if line.strip())
-        for part in chunks(numbered, CHUNK):
-            specs: list[JobSpec] = []
-            for number, line in part:
+        self._factory.app_id(self.app)  # the last use of the database here; then it is the writer's
+        with ThreadPoolExecutor(1) as writer:
+            waiting: Future[list[list[WorkunitCreated]]] | None = None
+            for part in chunks(numbered, CHUNK):
                 try:
-                    specs.append(self._line_spec(number, line))
-                except InputError as error:
-                    if skip_bad is None:
-                        raise
-                    skip_bad(error)
-            yield from self._create(specs, skip_bad)
+                    specs, rows = self._prepare(part, skip_bad)
+                except InputError:
+                    if waiting:
+                        yield from waiting.result()
+                    raise
+                if waiting:
+                    yield from waiting.result()
+                waiting = writer.submit(self._write, specs, rows, skip_bad)
+            if waiting:
+                yield from waiting.result()
+
+    def _prepare(self, part: Sequence[tuple[int, str]], skip_bad: Callable[[InputError], None] | None,
+                 ) -> tuple[list[JobSpec], list[JobRow]]:
+        """Read lines and make rows of them, while the rows before are being written."""
+        specs: list[JobSpec] = []
+        for number, line in part:
+            try:
+                specs.append(self._line_spec(number, line))
+            except InputError as error:
+                if skip_bad is None:
+                    raise
+                skip_bad(error)
+        return self._rows(specs, skip_bad)
+
+    def _rows(self, specs: list[JobSpec], skip_bad: Callable[[InputError], None] | None,
+              ) -> tuple[list[JobSpec], list[JobRow]]:
+        try:
+            return specs, self._factory.rows(specs, int(time.time()))
+        except InputError as error:
+            if skip_bad is None:
+                raise
+            if len(specs) == 1:
+                skip_bad(error)
+                return [], []
+        half = len(specs) // 2
+        first, second = self._rows(specs[:half], skip_bad), self._rows(specs[half:], skip_bad)
+        return first[0] + second[0], first[1] + second[1]
 
     def _line_spec(self, number: int, line: str) -> JobSpec:
         where = f"line {number + 1}"
@@ -212,16 +252,18 @@ class WorkCreator:
             prefix = "" if error.message.startswith(where) else f"{where}: "
             raise InputError(prefix + error.message, error.hint) from None
 
-    def _create(self, specs: list[JobSpec], skip_bad: Callable[[InputError], None] | None,
-                ) -> Iterator[list[WorkunitCreated]]:
+    def _write(self, specs: list[JobSpec], rows: list[JobRow], skip_bad: Callable[[InputError], None] | None,
+               ) -> list[list[WorkunitCreated]]:
+        """One list for each transaction."""
+        if not specs:
+            return []
         try:
-            yield create_jobs(self._db, self._project, specs, self._factory)
+            return [write_jobs(self._db, specs, rows)]
         except InputError as error:
             if skip_bad is None:
                 raise
             if len(specs) == 1:
                 skip_bad(error)
-                return
-            half = len(specs) // 2
-            yield from self._create(specs[:half], skip_bad)
-            yield from self._create(specs[half:], skip_bad)
+                return []
+        half = len(specs) // 2
+        return self._write(specs[:half], rows[:half], skip_bad) + self._write(specs[half:], rows[half:], skip_bad)

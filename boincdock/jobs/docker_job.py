@@ -17,6 +17,8 @@ from boincdock.protocol.markup import escape
 SHARED = "/root/shared"
 RESULTS = f"{SHARED}/results"
 ARCHIVE = "results.tgz"
+IMAGE_FILE = "image.tar"
+"""The image that a job brings, in the slot."""
 MAX_DOCKERFILE = 1 << 20
 MAX_JOB_TOML = 1 << 20
 """What docker_wrapper reads."""
@@ -31,8 +33,9 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([bkmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SLOT_TAKEN = {"dockerfile", "job.toml", "results.tgz", "init_data.xml", "stderr.txt", "stdout.txt", "boinc_mmap_file",
-               "boinc_lockfile", "boinc_finish_called", "boinc_temporary_exit", "boinc_setup_complete",
+_SLOT_TAKEN = {"dockerfile", "job.toml", "image.tar", "results.tgz", "init_data.xml", "stderr.txt", "stdout.txt",
+               "boinc_mmap_file", "boinc_lockfile", "boinc_finish_called", "boinc_temporary_exit",
+               "boinc_setup_complete",
                "boinc_task_state.xml", "fraction_done", "docker_wrapper_state.json", "trickle_up.xml", "shared"}
 
 
@@ -100,6 +103,34 @@ def input_destination(name: str) -> str:
     return f"{SHARED}/{name}"
 
 
+def output_patterns(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The folder whose files come back, and the patterns they must match (none: all), of ``--output`` options.
+
+    ``*.csv`` and ``plots/*.png`` are relative to /root/shared/results; ``/data/out/*.csv`` means the folder
+    ``/data/out``, ``/data/out/`` all of it. ``*`` and ``?`` do not match ``/``; a pattern without ``/`` looks at file
+    names in all sub-folders. InputError: no usable pattern, or two folders.
+    """
+    folders: set[str] = set()
+    patterns: list[str] = []
+    for word in words:
+        if not word or not word.isprintable() or len(word) > 500 or "\\" in word:
+            raise InputError(f"--output {word[:60]!r} is no usable pattern")
+        parts = word.split("/")
+        folder, pattern = RESULTS, word
+        if word.startswith("/"):
+            fixed = next((n for n, part in enumerate(parts) if set("*?[") & set(part)), len(parts) - 1)
+            folder, pattern = "/".join(parts[:fixed]), "/".join(parts[fixed:])
+        if any(part in (".", "..") for part in parts) or "//" in word or (not pattern and folder == RESULTS):
+            raise InputError(f"--output {word[:60]!r}: must be a pattern without '.', '..' and '//' folders")
+        folders.add(check_container_path(folder, "--output"))
+        if pattern:
+            patterns.append(pattern)
+    if len(folders) > 1:
+        raise InputError(f"--output: all files must lie in one folder, not in {' and '.join(sorted(folders))}",
+                         "let the job collect them, for instance in /root/shared/results")
+    return (folders.pop() if folders else RESULTS), tuple(patterns)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInput:
     """An input file: where the container finds it, and whether it may be executed there."""
@@ -110,15 +141,19 @@ class ContainerInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerJob:
-    """What the container of a job is like. ``command`` None: the image's own. ``entrypoint`` None: the image's;
-    '': none. ``memory``: bytes, 0 = no limit. ``cpus``: 0 = as many as the client gives."""
+    """What the container of a job is like. ``image_file``: the job brings its image (IMAGE_FILE, what `docker save`
+    wrote) instead of naming one or having a Dockerfile. ``command`` None: the image's own. ``entrypoint`` None: the
+    image's; '': none. ``memory``: bytes, 0 = no limit. ``cpus``: 0 = as many as the client gives."""
 
     image: str = ""
     dockerfile: str = ""
+    image_file: bool = False
     command: tuple[str, ...] | None = None
     entrypoint: str | None = None
     env: tuple[tuple[str, str], ...] = ()
     inputs: tuple[ContainerInput, ...] = ()
+    results: str = RESULTS
+    outputs: tuple[str, ...] = ()
     workdir: str = ""
     user: str = ""
     shm_size: int = 0
@@ -174,7 +209,7 @@ def job_toml(job: DockerJob) -> str:
     create += [f"--user={check_user(job.user)}"] if job.user else []
     create += [f"--shm-size={job.shm_size}"] if job.shm_size else []
     create += [f"--cpus={job.cpus:g}"] if job.cpus else []
-    lines: list[str] = []
+    lines: list[str] = [f'image_file = "{IMAGE_FILE}"'] if job.image_file else []
     if job.entrypoint is not None:
         lines.append(f"entrypoint = {_array([job.entrypoint] if job.entrypoint else [], 'entrypoint')}")
     if job.command is not None:
@@ -194,8 +229,11 @@ def job_toml(job: DockerJob) -> str:
         lines.append("]")
     if job.env:
         lines += ["", "[env]", *(f"{name} = {_toml(value, f'variable {name}')}" for name, value in job.env)]
-    lines += ["", "[results_archive]", f'src = "{RESULTS}"', f'dst = "{ARCHIVE}"', 'stdout = "stdout.txt"',
-              'stderr = "stderr.txt"', ""]
+    lines += ["", "[results_archive]", f"src = {_toml(job.results, 'output')}", f'dst = "{ARCHIVE}"',
+              'stdout = "stdout.txt"', 'stderr = "stderr.txt"']
+    if job.outputs:
+        lines.append(f"include = {_array(job.outputs, 'output')}")
+    lines.append("")
     text = "\n".join(lines)
     if len(text.encode()) > MAX_JOB_TOML:
         raise InputError(f"command and environment are larger than {MAX_JOB_TOML} bytes", "give them as an input file")
@@ -203,11 +241,13 @@ def job_toml(job: DockerJob) -> str:
 
 
 def input_template(job: DockerJob) -> str:
-    """The input template of the job: Dockerfile, job.toml, then the inputs. Files are shared by all jobs with the
-    same contents, so the file deleter must leave them (``jobs.job_files`` removes them when nobody needs them)."""
-    flags = [False, False, *(item.executable for item in job.inputs)]
-    infos = ["<file_info>\n<no_delete/>\n" + ("<executable/>\n" if flag else "") + "</file_info>\n" for flag in flags]
-    refs = [f"<file_ref>\n<open_name>{escape(name)}</open_name>\n{copy}</file_ref>\n"
-            for name, copy in [("Dockerfile", "<copy_file/>\n"), ("job.toml", "<copy_file/>\n"),
-                               *((name, "") for name in slot_names(job.inputs))]]
+    """The input template of the job: Dockerfile (or the image, which hosts keep for the next job), job.toml, then the
+    inputs. Files are shared by all jobs with the same contents, so the file deleter must leave them
+    (``jobs.job_files`` removes them when nobody needs them)."""
+    first = ("<sticky/>\n", IMAGE_FILE, "") if job.image_file else ("", "Dockerfile", "<copy_file/>\n")
+    files = [first, ("", "job.toml", "<copy_file/>\n")]
+    files += [("<executable/>\n" if item.executable else "", name, "")
+              for name, item in zip(slot_names(job.inputs), job.inputs, strict=True)]
+    infos = [f"<file_info>\n<no_delete/>\n{flags}</file_info>\n" for flags, _, _ in files]
+    refs = [f"<file_ref>\n<open_name>{escape(name)}</open_name>\n{copy}</file_ref>\n" for _, name, copy in files]
     return "".join(["<input_template>\n", *infos, "<workunit>\n", *refs, "</workunit>\n</input_template>\n"])

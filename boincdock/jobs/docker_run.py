@@ -28,6 +28,7 @@ from boincdock.jobs.docker_job import (
     input_destination,
     input_template,
     job_toml,
+    output_patterns,
     parse_env,
     parse_size,
 )
@@ -42,14 +43,15 @@ FLOPS_PER_CPU = 4.3e9
 _LIMITS = {"rsc_fpops_est": 3.6e12, "rsc_fpops_bound": 3.6e15, "rsc_memory_bound": 1e9, "rsc_disk_bound": 4e9,
            "delay_bound": 604800, "min_quorum": 1, "target_nresults": 1, "max_error_results": 3,
            "max_total_results": 6, "max_success_results": 3, "batch": 0}
-_VALUES = {"name", "env", "input", "input_tar", "workdir", "entrypoint", "memory", "cpus", "gpus", "dockerfile",
-           "appname", "user", "network", "shm_size", "priority", "result_template", "target_host", "target_user",
-           *_LIMITS}
+_VALUES = {"name", "env", "input", "output", "input_tar", "image_file", "workdir", "entrypoint", "memory", "cpus",
+           "gpus", "dockerfile", "appname", "user", "network", "shm_size", "priority", "result_template", "target_host",
+           "target_user", *_LIMITS}
 _SWITCHES = {"json", "stdin_files", "verbose", "quiet", "help", "rm", "init"}
 _SHORT = {"e": "env", "w": "workdir", "m": "memory", "u": "user", "i": "interactive", "t": "tty", "v": "volume",
           "p": "publish", "d": "detach", "h": "help", "q": "quiet", "wu_name": "name", "tag": "name"}
 _IMPOSSIBLE = {
-    "volume": "a volunteer's machine has no such folder: give files with --input",
+    "volume": "a volunteer's machine has no such folder: give files with --input (manage.py create-work turns -v"
+              " FILE:PATH into that)",
     "mount": "a volunteer's machine has no such folder: give files with --input",
     "publish": "a job cannot be reached from outside", "interactive": "a job has no terminal",
     "tty": "a job has no terminal", "it": "a job has no terminal", "detach": "jobs always run in the background",
@@ -65,6 +67,7 @@ class DockerOptions:
     values: dict[str, str] = field(default_factory=dict)
     env: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
     switches: set[str] = field(default_factory=set)
     words: list[str] = field(default_factory=list)
 
@@ -99,6 +102,8 @@ def parse_options(argv: Sequence[str]) -> DockerOptions:
             options.env.append(value)
         elif name == "input":
             options.inputs.append(value)
+        elif name == "output":
+            options.outputs.append(value)
         else:
             options.values[name] = value
     options.words = list(argv[at:])
@@ -119,12 +124,13 @@ def _number(options: DockerOptions, name: str, default: float) -> float:
 
 
 @dataclass(slots=True)
-class _Gathered:
+class Gathered:
     """Input files on disk, with the names the container knows them by."""
 
     paths: list[Path] = field(default_factory=list)
     items: list[ContainerInput] = field(default_factory=list)
     dockerfile: str = ""
+    image: Path | None = None
 
     def add(self, path: Path, name: str, executable: bool) -> None:
         item = ContainerInput(destination=input_destination(name), executable=executable)
@@ -135,8 +141,14 @@ class _Gathered:
         self.paths.append(path)
         self.items.append(item)
 
+    def set_dockerfile(self, path: Path) -> None:
+        """The file at ``path`` is the job's Dockerfile; InputError if it is empty or no text."""
+        self.dockerfile = _text(path)
+        if not self.dockerfile.strip():
+            raise InputError(f"{path} is empty")
 
-def _local_input(word: str, gathered: _Gathered) -> None:
+
+def _local_input(word: str, gathered: Gathered) -> None:
     path, name = Path(word), Path(word).name
     if not path.exists() and ":" in word:
         left, _, name = word.rpartition(":")
@@ -146,7 +158,7 @@ def _local_input(word: str, gathered: _Gathered) -> None:
     gathered.add(path, name, bool(path.stat().st_mode & 0o100))
 
 
-def _tar_inputs(source: IO[bytes], gathered: _Gathered, scratch: Path, dockerfile_name: str) -> None:
+def _tar_inputs(source: IO[bytes], gathered: Gathered, scratch: Path, dockerfile_name: str) -> None:
     """Unpack the plain files of a tar stream; the one called ``dockerfile_name`` is the job's Dockerfile."""
     total = 0
     try:
@@ -185,23 +197,25 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text") from None
 
 
-def _container(options: DockerOptions, gathered: _Gathered, use_gpu: bool) -> DockerJob:
+def _container(options: DockerOptions, gathered: Gathered, use_gpu: bool) -> DockerJob:
     values = options.values
     words = list(options.words)
     image = ""
-    if "dockerfile" not in values:
+    if "dockerfile" not in values and gathered.image is None:
         if not words:
             raise InputError("which image?", "docker_create_work [options] IMAGE [COMMAND …]")
         image = check_image(words.pop(0))
     if values.get("network", "default") not in ("none", "default", "bridge"):
         raise InputError("--network: only 'none' and 'default' are possible")
+    folder, patterns = output_patterns(options.outputs)
     cpus = _number(options, "cpus", 0.0)
     if not 0 <= cpus <= 1024 or ("cpus" in values and cpus < 0.01):
         raise InputError("--cpus must be a number from 0.01 to 1024")
     return DockerJob(
-        image=image, dockerfile=gathered.dockerfile, command=tuple(words) if words else None,
+        image=image, dockerfile=gathered.dockerfile, image_file=gathered.image is not None,
+        command=tuple(words) if words else None,
         entrypoint=values.get("entrypoint"), env=tuple(parse_env(options.env).items()),
-        inputs=tuple(gathered.items),
+        inputs=tuple(gathered.items), results=folder, outputs=patterns,
         workdir=check_container_path(values["workdir"], "--workdir") if "workdir" in values else "",
         user=check_user(values["user"]) if "user" in values else "",
         shm_size=parse_size(values["shm_size"], "shm-size") if "shm_size" in values else 0,
@@ -249,42 +263,82 @@ def _target(options: DockerOptions) -> Target | None:
     return Target(found[0][0], int(_number(options, found[0][1], 0))) if found else None
 
 
+class DockerJobs:
+    """Turns sorted command lines into jobs; files with the same contents are staged once."""
+
+    def __init__(self, db: Connection, project: Project, factory: JobFactory | None = None) -> None:
+        self._db = db
+        self._project = project
+        self.factory = factory or JobFactory(db, project)
+        self._texts: dict[tuple[str, float], str] = {}
+        self._paths: dict[tuple[Path, float], str] = {}
+
+    def spec(self, options: DockerOptions, gathered: Gathered, scratch: Path, name: str = "",
+             where: str = "") -> JobSpec:
+        """The job of one command line: checked, and its files staged under the names of their contents.
+
+        ``name`` is used if the command line has none. InputError says what is wrong; then there is no job (files
+        staged before are removed later, see ``job_files``)."""
+        app = app_of(options)
+        self.factory.app_id(app)
+        name = check_job_name(options.values.get("name") or name or default_name(app.lower()))
+        use_gpu = _wants_gpu(self._db, options, app)
+        priority, target = int(_number(options, "priority", 0)), _target(options)
+        job = _container(options, gathered, use_gpu)
+        if gathered.image and gathered.dockerfile:
+            raise InputError("a job has a Dockerfile or brings an image, not both")
+        text = job_toml(job)
+        limits = _limits(options, job)
+        keep_until = time.time() + limits.delay_bound * limits.max_total_results + KEEP_AFTER
+        keep_until -= keep_until % 3600  # jobs made together share the rows of their files
+        physical = [self._stage_path(gathered.image, keep_until) if gathered.image
+                    else self._stage_text(dockerfile(job), scratch, keep_until)]
+        physical.append(self._stage_text(text, scratch, keep_until))
+        physical += [self._stage_path(path, keep_until) for path in gathered.paths]
+        extra = ""
+        if job.cpus > 1:
+            extra = (f"    <avg_ncpus>{job.cpus:.6f}</avg_ncpus>\n"
+                     f"    <flops>{job.cpus * FLOPS_PER_CPU:.6f}</flops>\n")
+        return JobSpec(
+            app=app, name=name, input_template=input_template(job), template_origin="docker job",
+            result_template_file=options.values.get("result_template") or f"templates/{app}_out",
+            files=tuple(physical), limits=limits, priority=priority, target=target, extra_xml=extra, where=where)
+
+    def _stage_text(self, text: str, scratch: Path, keep_until: float) -> str:
+        key = (text, keep_until)
+        if key not in self._texts:
+            path = scratch / "made_text"
+            path.write_text(text, encoding="utf-8")
+            self._texts[key] = stage_shared(self._db, self._project, path, keep_until)
+        return self._texts[key]
+
+    def _stage_path(self, path: Path, keep_until: float) -> str:
+        key = (path, keep_until)
+        if key not in self._paths:
+            self._paths[key] = stage_shared(self._db, self._project, path, keep_until)
+        return self._paths[key]
+
+
+def app_of(options: DockerOptions) -> str:
+    """The app a command line is for."""
+    return options.values.get("appname", "docker")
+
+
 def create_docker_job(db: Connection, project: Project, options: DockerOptions, stdin: IO[bytes]) -> WorkunitCreated:
     """Create the job: check everything, stage its files under the names of their contents, insert the workunit.
 
     ``stdin`` is read only with ``--stdin-files`` or ``--input-tar -``. InputError says what is wrong; then there is
     no job (files staged before are removed later, see ``job_files``).
     """
-    app = options.values.get("appname", "docker")
-    factory = JobFactory(db, project)
-    factory.app_id(app)
-    name = check_job_name(options.values.get("name") or default_name(app.lower()))
-    use_gpu = _wants_gpu(db, options, app)
-    priority, target = int(_number(options, "priority", 0)), _target(options)
+    maker = DockerJobs(db, project)
+    maker.factory.app_id(app_of(options))
     with tempfile.TemporaryDirectory(prefix="docker_job.") as scratch:
-        gathered = _gather(options, Path(scratch), stdin)
-        job = _container(options, gathered, use_gpu)
-        texts = {"Dockerfile": dockerfile(job), "job.toml": job_toml(job)}
-        limits = _limits(options, job)
-        keep_until = time.time() + limits.delay_bound * limits.max_total_results + KEEP_AFTER
-        paths: list[Path] = []
-        for file_name, text in texts.items():
-            paths.append(Path(scratch) / f"made_{file_name}")
-            paths[-1].write_text(text, encoding="utf-8")
-        physical = [stage_shared(db, project, path, keep_until) for path in (*paths, *gathered.paths)]
-    extra = ""
-    if job.cpus > 1:
-        extra = (f"    <avg_ncpus>{job.cpus:.6f}</avg_ncpus>\n"
-                 f"    <flops>{job.cpus * FLOPS_PER_CPU:.6f}</flops>\n")
-    spec = JobSpec(
-        app=app, name=name, input_template=input_template(job), template_origin="docker job",
-        result_template_file=options.values.get("result_template") or f"templates/{app}_out", files=tuple(physical),
-        limits=limits, priority=priority, target=target, extra_xml=extra)
-    return create_jobs(db, project, [spec], factory)[0]
+        spec = maker.spec(options, _gather(options, Path(scratch), stdin), Path(scratch))
+    return create_jobs(db, project, [spec], maker.factory)[0]
 
 
-def _gather(options: DockerOptions, scratch: Path, stdin: IO[bytes]) -> _Gathered:
-    gathered = _Gathered()
+def _gather(options: DockerOptions, scratch: Path, stdin: IO[bytes]) -> Gathered:
+    gathered = Gathered()
     for word in options.inputs:
         _local_input(word, gathered)
     dockerfile_name = options.values.get("dockerfile", "")
@@ -298,7 +352,9 @@ def _gather(options: DockerOptions, scratch: Path, stdin: IO[bytes]) -> _Gathere
         except OSError as error:
             raise InputError(f"--input-tar {tar}: {error.strerror}") from None
     if dockerfile_name and not gathered.dockerfile:
-        gathered.dockerfile = _text(Path(dockerfile_name))
-        if not gathered.dockerfile.strip():
-            raise InputError(f"{dockerfile_name} is empty")
+        gathered.set_dockerfile(Path(dockerfile_name))
+    if "image_file" in options.values:
+        gathered.image = Path(options.values["image_file"])
+        if not gathered.image.is_file():
+            raise InputError(f"image file {str(gathered.image)!r} does not exist or is no file")
     return gathered

@@ -130,6 +130,17 @@ class JobQuery:
             found += [job for job in self._describe(page) if state is None or job["state"] == state]
         return found[:limit]
 
+    def of_batch(self, batch: int, state: str | None = None) -> list[Row]:
+        """All jobs of a batch in the order of their making, perhaps only those in one state."""
+        if state is not None and state not in STATES:
+            raise InputError(f"there is no job state {state!r}", f"states: {', '.join(STATES)}")
+        jobs: list[Row] = []
+        after = 0
+        while page := self._db.all("jobs_query.of_batch", batch=batch, after=after, count=_PAGE):
+            after = page[-1]["id"]
+            jobs += [job for job in self._describe(page) if state is None or job["state"] == state]
+        return jobs
+
     def counts(self) -> dict[str, int]:
         """Results unsent, in progress and over, and workunits waiting for validation and assimilation."""
         states = {row["server_state"]: row["n"] for row in self._db.all("jobs_query.result_counts")}

@@ -60,6 +60,21 @@ def certifier(project: ResultProject) -> Callable[[str, int], str] | None:
     return certify
 
 
+class ResultMaker:
+    """Makes results of one project. It is cheap, and holds the upload key as of when it was made: keep one for a
+    batch, not for long (asking the file system costs more than the rest but the signatures).
+    CryptoError: no upload key."""
+
+    def __init__(self, project: ResultProject) -> None:
+        self._upload_url = project.config.upload_url
+        self._certify = certifier(project)
+
+    def make(self, template_text: str, wu_name: str, instance_number: int) -> tuple[str, str]:
+        """See ``make_result_xml``."""
+        name = result_name(wu_name, instance_number)
+        return name, output_template(template_text).expand(name, secrets.randbits(31), self._upload_url, self._certify)
+
+
 def make_result_xml(project: ResultProject, template_text: str, wu_row: Mapping[str, Any],
                     instance_number: int) -> tuple[str, str]:
     """Name and ``xml_doc_in`` of instance ``instance_number`` (0, 1, 2 …) of a workunit.
@@ -69,7 +84,4 @@ def make_result_xml(project: ResultProject, template_text: str, wu_row: Mapping[
     are cached: the cost is a few microseconds plus one signature for each output file.
     InputError: the template does not parse or expands to too much; CryptoError: no upload key.
     """
-    name = result_name(str(wu_row["name"]), instance_number)
-    template = output_template(template_text)
-    document = template.expand(name, secrets.randbelow(2**31), project.config.upload_url, certifier(project))
-    return name, document
+    return ResultMaker(project).make(template_text, str(wu_row["name"]), instance_number)

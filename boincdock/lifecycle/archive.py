@@ -28,18 +28,13 @@ RESULT_FIELDS = _words(
     " mod_time")
 _RAW = {"xml_doc", "xml_doc_in", "xml_doc_out"}
 _KINDS = ("wu_archive", "result_archive", "wu_index", "result_index")
+_CONTROLS = {code: f"&#{code};" if chr(code) in "\t\n\r" else None for code in range(32)}
 FORMATS = {"": "", "gzip": ".gz", "zlib": ".gz", "zip": ".zip"}
 
 
 def escape(text: str) -> str:
     """Text for an archive: markup and line breaks escaped, other control characters dropped."""
-    out = []
-    for c in text.replace("&", "&amp;").replace("<", "&lt;").replace("]]>", "]]&gt;"):
-        if c in "\t\n\r":
-            out.append(f"&#{ord(c)};")
-        elif c >= " ":
-            out.append(c)
-    return "".join(out)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("]]>", "]]&gt;").translate(_CONTROLS)
 
 
 def value_text(name: str, value: Any) -> str:

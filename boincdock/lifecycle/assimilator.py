@@ -31,6 +31,7 @@ from boincdock.lifecycle.daemon import Daemon
 from boincdock.lifecycle.model import Result, Workunit
 from boincdock.lifecycle.outputs import OutputFile, output_files
 from boincdock.lifecycle.repository import AssimilatorRepository
+from boincdock.log import Lines
 
 logger = logging.getLogger("boincdock.assimilator")
 
@@ -150,11 +151,13 @@ class Assimilator(Daemon):
             return AssimilateState.INIT
         except DatabaseError:
             raise
-        except (BoincdockError, OSError) as error:
-            self._put_off(wu, str(error))
-            return None
         except Exception as error:
-            logger.exception("%s the handler failed", wu.tag)
+            if not self.repository.waits(wu.id):
+                # Another copy of this daemon was faster, and the files may be gone already.
+                logger.debug("%s was assimilated meanwhile", wu.tag)
+                return None
+            if not isinstance(error, (BoincdockError, OSError)):
+                logger.exception("%s the handler failed", wu.tag)
             self._put_off(wu, str(error))
             return None
         return AssimilateState.DONE
@@ -165,9 +168,9 @@ class Assimilator(Daemon):
         if self.options.dont_update_db or not finished:
             return
         noted = self.repository.finish(finished, self.now)
-        for wu, state in finished:
-            logger.info("%s %s", wu.tag, "changed meanwhile; again" if wu.id not in noted
-                        else "deferred" if state == AssimilateState.INIT else "assimilated")
+        logger.info(Lines(f"{wu.tag} " + ("changed meanwhile; again" if wu.id not in noted
+                          else "deferred" if state == AssimilateState.INIT else "assimilated")
+                          for wu, state in finished))
         self._batches.update(wu.batch for wu, _ in finished if wu.batch > 0)
 
     def _refresh_batches(self, period: float) -> None:

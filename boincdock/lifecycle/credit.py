@@ -119,13 +119,14 @@ def claim(run: Run, fpops_est: float, app: AppStats, version: VersionStats | Non
     new_record, sample, complaint = host_version, None, ""
     if not outlier and fpops_est > 0:
         ratio = raw / fpops_est
+        learnt = host_version.pfc
         if SANE_RATIO[0] <= ratio <= SANE_RATIO[1]:
             sample = ratio if version else None
-            new_record = replace(new_record, pfc=new_record.pfc.updated(ratio, HOST_RULE))
+            learnt = learnt.updated(ratio, HOST_RULE)
         else:
             complaint = f"bad FLOP ratio {ratio:g}"
-        new_record = replace(new_record, et=new_record.et.updated(elapsed / fpops_est, HOST_RULE),
-                             turnaround=new_record.turnaround.updated(run.turnaround, HOST_RULE))
+        new_record = replace(host_version, pfc=learnt, et=host_version.et.updated(elapsed / fpops_est, HOST_RULE),
+                             turnaround=host_version.turnaround.updated(run.turnaround, HOST_RULE))
     credit = pfc * CREDIT_PER_FLOP if version else None
     return Claim(pfc, mode, outlier, new_record, sample, credit, complaint)
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import boincdock
 from boincdock import log
 from boincdock.config import Project, load_project
-from boincdock.db import Connection, connect
+from boincdock.db import Connection, RetryableError, connect
 from boincdock.errors import DatabaseError, InputError
 
 logger = logging.getLogger("boincdock.daemon")
@@ -123,6 +123,11 @@ class Daemon:
                     is_set_up = True
                 count = self.run_once()
                 pause = 1.0
+            except RetryableError as error:
+                # Other programs won a fight for rows several times over; nothing is wrong and nothing is lost.
+                logger.warning("%s; trying again in %.0f s", error.message, pause)
+                self._sleep(pause)
+                continue
             except DatabaseError as error:
                 if self.options.one_pass:
                     raise

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
 from typing import Any
 
+from boincdock.db.connector import RetryableError
+from boincdock.enums import FileDeleteState, ServerState
 from boincdock.errors import BoincdockError, InputError
 from boincdock.lifecycle.archive import ArchiveSet, day_folder
 from boincdock.lifecycle.daemon import Daemon
@@ -18,6 +21,9 @@ logger = logging.getLogger("boincdock.db_purge")
 
 BATCH = 200
 FEW = 500
+HELD_TRIES, HELD_SECONDS = 10, 0.05
+"""How often, and after what pause, to ask again if others hold all that could be purged."""
+_UNFINISHED = (FileDeleteState.READY, FileDeleteState.ERROR)
 
 
 class DbPurge(Daemon):
@@ -30,7 +36,7 @@ class DbPurge(Daemon):
         super().__init__(*args, **kwargs)
         self.appid = 0
         self._after = 0
-        self._pass_count = self._purged = 0
+        self._pass_count = self._purged = self._held = 0
         self._archive: ArchiveSet | None = None
         self.stop_after_units = self.options.max or 0
 
@@ -63,14 +69,24 @@ class DbPurge(Daemon):
         limit = min(BATCH, self.options.max - self._purged) if self.options.max else BATCH
         if self.options.max_wu_per_file:
             limit = min(limit, self.options.max_wu_per_file)
-        with self.db.transaction():
-            count = self._batch(limit)
+        ids = self._candidates(limit)
+        try:
+            with self.db.transaction():
+                count = self._batch(ids) if ids else 0
+        except RetryableError as error:
+            logger.warning("%s; again", error.message)  # what was archived already is archived twice
+            return 1
         self._purged += count
         if self._archive and (self.options.compression == "zip" or not count
                               or 0 < self.options.max_wu_per_file <= self._archive.workunits):
             self._close()
         self._pass_count += count
-        if count < limit:
+        if len(ids) < limit or not count:
+            if ids and not count and self._held < HELD_TRIES:
+                self._held += 1
+                time.sleep(HELD_SECONDS)
+                return 1
+            self._held = 0
             self._after, few = (self._after if self.options.one_pass else 0), self._pass_count <= FEW
             self._pass_count = 0
             self._close()
@@ -89,25 +105,35 @@ class DbPurge(Daemon):
         if archive:
             archive.close()
 
-    def _batch(self, limit: int) -> int:
-        min_age = int(self.options.min_age_days * 86400)
-        workunits = self.db.all("purge.claim", after=self._after, appid=self.appid, min_age=min_age, limit=limit,
-                                any_batch=int(not self.options.batch), n=self.mod[0], i=self.mod[1])
+    def _candidates(self, limit: int) -> list[int]:
+        rows = self.db.all("purge.candidates", after=self._after, appid=self.appid, limit=limit, n=self.mod[0],
+                           i=self.mod[1], min_age=int(self.options.min_age_days * 86400),
+                           any_batch=int(not self.options.batch))
+        return [row["id"] for row in rows]
+
+    def _batch(self, wanted: list[int]) -> int:
+        workunits = self.db.all("purge.lock", ids=wanted)
+        results = self.db.all("purge.results", ids=[row["id"] for row in workunits]) if workunits else []
+        busy = {row["workunitid"] for row in results
+                if row["server_state"] != ServerState.OVER or row["file_delete_state"] in _UNFINISHED}
+        workunits = [row for row in workunits if row["id"] not in busy]
+        results = [row for row in results if row["workunitid"] not in busy]
+        if self.options.dont_delete:
+            self._after = wanted[-1]
         if not workunits:
             return 0
         ids = [row["id"] for row in workunits]
         if not self.options.no_archive:
             try:
-                self._write(workunits, self.db.all("purge.results", ids=ids))
+                self._write(workunits, results)
             except OSError as error:
                 raise BoincdockError(f"cannot write the archive, so nothing is purged: {error}") from None
         if not self.options.dont_delete:
             if self.project.config.enable_assignment:
                 self.db.run("purge.delete_assignments", ids=ids)
-            self.db.run("purge.delete_results", ids=ids)
+            if results:
+                self.db.run("purge.delete_results", ids=[row["id"] for row in results])
             self.db.run("purge.delete_workunits", ids=ids)
-        if self.options.one_pass:
-            self._after = ids[-1]
         logger.info("%d jobs %s", len(ids), "archived" if self.options.dont_delete else "purged")
         return len(ids)
 

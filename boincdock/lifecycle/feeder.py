@@ -17,6 +17,9 @@ from boincdock.lifecycle.daemon import Daemon
 logger = logging.getLogger("boincdock.feeder")
 
 SCALE_PERIOD = 600
+_OTHER_ORDERS = ("random_order", "random_order_db", "priority_asc", "by_batch", "allapps", "appids", "wmod",
+                 "purge_stale")
+"""Options that ask for what the scheduler does not do: it has no cache of jobs that could be ordered or divided."""
 _IGNORED_FLAGS = ("--allapps", "--by_batch", "--random_order", "--random_order_db", "--priority_order",
                   "--priority_asc", "--priority_order_create_time", "--batch_accel")
 
@@ -29,6 +32,10 @@ class Feeder(Daemon):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._scales_due = 0.0
+        without = ["--" + name for name in _OTHER_ORDERS if getattr(self.options, name, None)]
+        if without:
+            logger.warning("%s: no effect; the scheduler sends jobs by priority, then age, of all apps alike"
+                           " (decision 0024)", ", ".join(without))
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:

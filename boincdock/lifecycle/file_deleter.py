@@ -6,17 +6,18 @@ several may run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from boincdock.enums import FileDeleteState, Outcome
 from boincdock.errors import InputError
-from boincdock.files.hierarchy import download_path, partial_path, upload_path
 from boincdock.lifecycle.daemon import Daemon
 from boincdock.lifecycle.outputs import declared_files
+from boincdock.lifecycle.tree import Tree
+from boincdock.protocol.upload import PARTIAL_SUFFIX
 
 logger = logging.getLogger("boincdock.file_deleter")
 
@@ -24,6 +25,8 @@ RESULT_BATCH = 1500
 WORKUNIT_BATCH = 500
 ERROR_PERIOD = 3600
 PROTECTED = "nodelete"
+
+Delete = Callable[[dict[str, Any], Tree | None], bool]
 
 
 class FileDeleter(Daemon):
@@ -35,7 +38,6 @@ class FileDeleter(Daemon):
         super().__init__(*args, **kwargs)
         self.appid = 0
         self._errors_due = 0.0
-        self._folders: set[Path] = set()
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -81,18 +83,21 @@ class FileDeleter(Daemon):
             done += self._pass("workunits", WORKUNIT_BATCH, state, self.delete_workunit_files)
         return done
 
-    def _pass(self, kind: str, limit: int, state: FileDeleteState, delete: Callable[[dict[str, Any]], bool]) -> int:
+    def _pass(self, kind: str, limit: int, state: FileDeleteState, delete: Delete) -> int:
         """All rows in ``state``, batch by batch; the number handled."""
         after = done = 0
-        self._folders.clear()
+        root = self.project.upload_dir if kind == "results" else self.project.download_dir
         while not self.stopping():
             rows = self.db.all(f"deleter.{kind}", state=int(state), after=after, appid=self.appid, n=self.mod[0],
                                i=self.mod[1], limit=limit, pattern=self.options.xml_doc_like)
+            if not rows:
+                break
             outcome: dict[bool, list[int]] = {True: [], False: []}
-            for row in rows:
-                if self.stopping():
-                    break
-                outcome[delete(row)].append(row["id"])
+            with self._open(root) as tree:
+                for row in rows:
+                    if self.stopping():
+                        break
+                    outcome[delete(row, tree)].append(row["id"])
             if outcome[True]:
                 logger.info("files of %d %s deleted", len(outcome[True]), kind)
             self._mark(kind, outcome[True], state, FileDeleteState.DONE)
@@ -103,11 +108,19 @@ class FileDeleter(Daemon):
             after = rows[-1]["id"]
         return done
 
+    def _open(self, root: Path) -> contextlib.AbstractContextManager[Tree | None]:
+        """The tree at ``root``, anew for each batch; None if it is missing."""
+        try:
+            return Tree(root, self.project.config.uldl_dir_fanout)
+        except OSError as error:
+            logger.critical("folder %s: %s", root, error.strerror)
+            return contextlib.nullcontext()
+
     def _mark(self, kind: str, ids: list[int], old: FileDeleteState, new: FileDeleteState) -> None:
         if ids and old != new and not self.options.no_db_update:
             self.db.run(f"deleter.mark_{kind}", ids=ids, old=int(old), new=int(new))
 
-    def delete_result_files(self, row: dict[str, Any]) -> bool:
+    def delete_result_files(self, row: dict[str, Any], tree: Tree | None) -> bool:
         """Remove a result's uploaded files; True if they are gone."""
         tag = f"[RESULT#{row['id']} {row['name']}]"
         if self.options.preserve_result_files:
@@ -121,17 +134,14 @@ class FileDeleter(Daemon):
         for f in files:
             if f.no_delete:
                 continue
-            path = upload_path(self.project, f.name)
-            found = self._unlink(path, tag)
-            self._unlink(partial_path(path), tag)
+            found = _unlink(tree, f.name, ("", PARTIAL_SUFFIX), tag)
             if found is None:
                 good = False
             elif not found and row["outcome"] == Outcome.SUCCESS:
                 logger.debug("%s output file %s was not there", tag, f.name)
-        logger.debug("%s output files deleted", tag)
         return good
 
-    def delete_workunit_files(self, row: dict[str, Any]) -> bool:
+    def delete_workunit_files(self, row: dict[str, Any], tree: Tree | None) -> bool:
         """Remove a workunit's input files; True if they are gone, or must stay."""
         tag = f"[WU#{row['id']} {row['name']}]"
         if self.options.preserve_wu_files or PROTECTED in row["name"]:
@@ -145,31 +155,21 @@ class FileDeleter(Daemon):
         for f in files:
             if f.no_delete:
                 continue
-            path = download_path(self.project, f.name)
-            for suffix in ("", ".gz", ".md5"):
-                good = self._unlink(path, tag, suffix) is not None and good
-        logger.debug("%s input files deleted", tag)
+            good = _unlink(tree, f.name, ("", ".gz", ".md5"), tag) is not None and good
         return good
 
-    def _unlink(self, path: Path, tag: str, suffix: str = "") -> bool | None:
-        """True: deleted; False: was not there; None: cannot be deleted."""
-        try:
-            os.unlink(f"{path}{suffix}")  # noqa: PTH108 -- half the time of Path.unlink, and this is all that the deleter does
-            return True
-        except FileNotFoundError:
-            # The fan-out folder is made with the first file, so it may be missing; the root may not.
-            if self._folder_exists(path.parent):
-                return False
-            logger.critical("%s folder of %s is missing", tag, path)
-            return None
-        except OSError as error:
-            logger.critical("%s cannot delete %s: %s", tag, path, error.strerror)
-            return None
 
-    def _folder_exists(self, folder: Path) -> bool:
-        """Whether a fan-out folder or at least its root is there; remembered for one pass."""
-        if folder not in self._folders:
-            if not (folder.is_dir() or folder.parent.is_dir()):
-                return False
-            self._folders.add(folder)
-        return True
+def _unlink(tree: Tree | None, name: str, suffixes: tuple[str, ...], tag: str) -> bool | None:
+    """Delete a file and its companions. True: the file is deleted; False: it was not there; None: something cannot be
+    deleted. A missing fan-out folder is as good as a missing file; the root must be there."""
+    if tree is None:
+        return None
+    place = tree.place(name)
+    found = failed = False
+    for suffix in suffixes:
+        try:
+            found = tree.unlink(place + suffix) or found
+        except OSError as error:
+            logger.critical("%s cannot delete %s/%s%s: %s", tag, tree.root, place, suffix, error.strerror)
+            failed = True
+    return None if failed else found

@@ -11,7 +11,7 @@ import argparse
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from boincdock.config import Config
@@ -74,7 +74,7 @@ class BatchWriter:
         self.versions: dict[int, VersionStats] = {}
         self.samples: list[granting.VersionSample] = []
         self.grants: list[granting.Grant] = []
-        self.changed: dict[int, Result] = {}
+        self.changed: dict[int, dict[str, Any]] = {}
         self.workunits: list[dict[str, Any]] = []
         self.unsent: list[int] = []
         self.credited: list[tuple[int, int]] = []
@@ -90,7 +90,7 @@ class BatchWriter:
         for writer in valid:
             writer.decide()
         repository = self.repository
-        repository.save_results(self.changed.values())
+        repository.save_results(list(self.changed.values()))
         repository.cancel_unsent(self.unsent)
         hostversions.save_many(repository.db, self.records.values())
         granting.grant(repository.db, self.grants, self.now, bool(self.config.credit_by_app))
@@ -213,7 +213,7 @@ class _Decision:
                 batch.samples.append(granting.VersionSample(version.id, claim.version_sample, claim.version_credit,
                                                             result.sent_time))
             if claim.outlier and not result.runtime_outlier and not self.wu.canonical_resultid:
-                batch.changed[result.id] = replace(result, runtime_outlier=1)
+                self._change(result, runtime_outlier=1)
             claims.append(claim)
         return claims
 
@@ -234,7 +234,13 @@ class _Decision:
             self._change(result, validate_state=ValidateState.INVALID, outcome=outcome)
 
     def _change(self, result: Result, **columns: Any) -> None:
-        self.batch.changed[result.id] = replace(self.batch.changed.get(result.id, result), **columns)
+        row = self.batch.changed.get(result.id)
+        if row is None:
+            row = self.batch.changed[result.id] = {
+                "id": result.id, "outcome": int(result.outcome), "validate_state": int(result.validate_state),
+                "granted_credit": result.granted_credit, "runtime_outlier": int(result.runtime_outlier),
+                "opaque": result.opaque}
+        row.update(columns)
 
     def _mark_inconclusive(self) -> None:
         check = self.judgement.check

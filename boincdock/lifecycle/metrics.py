@@ -1,20 +1,23 @@
-"""Numbers about the life of jobs for Prometheus: results by state, queues with their age, daemons, tasks.
+"""Numbers for Prometheus (docs/metrics.md): results by state, queues with their age, daemons, tasks, RPCs, uploads.
 
-``collect`` reads; ``Cache`` does so at most every ``ttl`` seconds, whoever asks; ``render`` makes Prometheus's text
-format of it. All queries use an index and touch only what is unfinished; the age of a queue is that of its first
-workunit or result. The web part exposes this as part of ``/metrics``.
+``collect`` reads the database and the supervisors; ``Cache`` does so at most every ``ttl`` seconds, whoever asks;
+``request_metrics`` sums what the web server's processes counted; ``render`` makes Prometheus's text format of it. All
+queries use an index and touch only what is unfinished; the age of a queue is that of its first workunit or result.
 """
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from boincdock import counters
 from boincdock.config import Project
 from boincdock.db import Connection
 from boincdock.enums import FileDeleteState, ServerState
+from boincdock.errors import DatabaseError
 from boincdock.lifecycle import runstate
 
 DEFAULT_TTL = 30.0
@@ -33,6 +36,32 @@ class Metric:
         """Add a sample; None is left out."""
         if value is not None:
             self.samples.append((labels, float(value)))
+
+
+    def lines(self) -> Iterator[str]:
+        """The samples in the text format."""
+        for labels, value in self.samples:
+            yield _line(self.name, labels, value)
+
+
+@dataclass(slots=True)
+class Histogram(Metric):
+    """Durations by outcome; a sample's value is its sum in seconds, ``classes`` are the counts of its buckets (the
+    last one without upper bound)."""
+
+    kind: str = "histogram"
+    bounds: tuple[float, ...] = ()
+    classes: list[list[float]] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """The samples in the text format, which wants cumulated counts."""
+        bounds = [f"{bound:g}" for bound in self.bounds] + ["+Inf"]
+        for (labels, value), counts in zip(self.samples, self.classes, strict=True):
+            totals = list(itertools.accumulate(counts))
+            for bound, count in zip(bounds, totals, strict=True):
+                yield _line(f"{self.name}_bucket", {**labels, "le": bound}, count)
+            yield _line(f"{self.name}_sum", labels, value)
+            yield _line(f"{self.name}_count", labels, totals[-1])
 
 
 def collect(db: Connection, project: Project, now: float | None = None) -> list[Metric]:
@@ -109,6 +138,47 @@ def daemon_metrics(project: Project, now: float) -> list[Metric]:
     return [supervisors, up, beat, restarts, failed, ended, took]
 
 
+def request_metrics(project: Project) -> list[Metric]:
+    """Scheduler RPCs and uploads since the project began, over all processes, also dead ones."""
+    folder = counters.directory_of(project.tmp_dir)
+    found: list[Metric] = []
+    for layout, name, what in (
+        (counters.SCHEDULER, "boinc_scheduler", "scheduler RPC"), (counters.UPLOAD, "boinc_upload", "upload request"),
+    ):
+        values = counters.read(folder, layout)
+        seconds = Histogram(f"{name}_request_seconds", f"Duration of a {what} by outcome", bounds=counters.BUCKETS)
+        for number, outcome in enumerate(layout.outcomes):
+            row = values[number * layout.width : (number + 1) * layout.width]
+            seconds.add(row[-1], outcome=outcome)
+            seconds.classes.append(row[:-1])
+        found.append(seconds)
+        for counter, value in zip(layout.numbers, values[len(layout.outcomes) * layout.width :], strict=True):
+            total = Metric(f"{name}_{counter}_total", _NUMBERS[name, counter], "counter")
+            total.add(value)
+            found.append(total)
+    return found
+
+
+_NUMBERS = {
+    ("boinc_scheduler", "jobs_sent"): "Jobs sent to volunteers, resent ones included",
+    ("boinc_scheduler", "results_reported"): "Reports acknowledged, repeated ones included",
+    ("boinc_scheduler", "bytes_received"): "Bytes of scheduler requests",
+    ("boinc_upload", "bytes_received"): "Bytes received by the upload handler",
+}
+
+
+def page(project: Project, cache: Cache) -> str:
+    """Everything in Prometheus's text format. Without database the rest still shows, and ``boinc_database_up`` 0."""
+    up = Metric("boinc_database_up", "1 if the database answered")
+    try:
+        stored = cache.get()
+        up.add(1)
+    except DatabaseError:
+        stored = daemon_metrics(project, time.time())
+        up.add(0)
+    return render([up, *stored, *request_metrics(project)])
+
+
 class Cache:
     """Collects at most every ``ttl`` seconds; threads may share one. ``open_db`` gives a connection of its own
     for each collection, which is closed afterwards."""
@@ -138,10 +208,13 @@ def render(metrics: Iterable[Metric]) -> str:
     lines = []
     for metric in metrics:
         lines.append(f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n")
-        for labels, value in metric.samples:
-            inner = ",".join(f'{k}="{_label(v)}"' for k, v in sorted(labels.items()))
-            lines.append(f"{metric.name}{{{inner}}} {value:.15g}\n" if inner else f"{metric.name} {value:.15g}\n")
+        lines.extend(metric.lines())
     return "".join(lines)
+
+
+def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+    inner = ",".join(f'{k}="{_label(v)}"' for k, v in sorted(labels.items()))
+    return f"{name}{{{inner}}} {value:.15g}\n" if inner else f"{name} {value:.15g}\n"
 
 
 def _label(value: str) -> str:

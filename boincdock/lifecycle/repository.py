@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boincdock.db import Connection
+from boincdock.enums import AssimilateState
 from boincdock.lifecycle.credit import VersionStats
 from boincdock.lifecycle.model import Result, Workunit, from_row
 
@@ -75,12 +76,9 @@ class ValidatorRepository:
         rows = self.db.all("validator.versions", ids=wanted) if wanted else []
         return {row["id"]: from_row(VersionStats, row) for row in rows}
 
-    def save_results(self, results: Iterable[Result]) -> None:
+    def save_results(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write the columns that belong to the validator; the rows are locked."""
-        self.db.run_many("validator.save_results", [
-            {"id": r.id, "outcome": int(r.outcome), "validate_state": int(r.validate_state),
-             "granted_credit": r.granted_credit, "runtime_outlier": int(r.runtime_outlier), "opaque": r.opaque}
-            for r in results])
+        self.db.run_many("validator.save_results", rows)
 
     def save_workunits(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write the outcomes of checks; the rows are locked."""
@@ -110,6 +108,10 @@ class AssimilatorRepository:
     def load(self, ids: Sequence[int]) -> list[tuple[Workunit, list[Result]]]:
         """See ``load_with_results``."""
         return load_with_results(self.db, ids)
+
+    def waits(self, wu_id: int) -> bool:
+        """Whether the workunit still waits for assimilation."""
+        return bool(self.db.value("assimilator.state", id=wu_id) == AssimilateState.READY)
 
     def mark_no_canonical(self, wu_ids: Sequence[int]) -> None:
         """Note that there is neither canonical result nor error."""

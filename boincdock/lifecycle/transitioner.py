@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +22,20 @@ from boincdock.config import Project
 from boincdock.db import Connection
 from boincdock.enums import ServerState
 from boincdock.errors import BoincdockError, DatabaseError, InputError
-from boincdock.jobs.results import make_result_xml
+from boincdock.jobs.results import ResultMaker
 from boincdock.lifecycle import hostversions
 from boincdock.lifecycle.daemon import Daemon
 from boincdock.lifecycle.model import Result, Workunit, from_row, generalised_version_id, next_instance
 from boincdock.lifecycle.transition import Plan, Policy, decide
+from boincdock.log import Lines
 
 logger = logging.getLogger("boincdock.transitioner")
 
 BATCH = 200
-MAX_DOCUMENT_BYTES = 65535
 MAX_TEMPLATE_BYTES = 1 << 20
 PARK_SECONDS = (60, 86400)
+HELD_SECONDS = 0.02
+"""Pause if all that is due is held by others (reports coming in)."""
 
 
 @dataclass(slots=True)
@@ -133,7 +136,9 @@ class Transitioner(Daemon):
         super().__init__(*args, **kwargs)
         self.repository = TransitionerRepository(self.db)
         self._failures: dict[int, int] = {}
-        self._templates: dict[str, str] = {}  # read once a batch: system calls cost more than the rest
+        # Read once a batch: system calls cost more than the rest.
+        self._templates: dict[str, str] = {}
+        self._maker: ResultMaker | None = None
         config = self.project.config
         self.policy = Policy(delete_delay=config.delete_delay, hr_class_static=config.hr_class_static,
                              reliable_priority_on_over=config.reliable_priority_on_over,
@@ -151,10 +156,22 @@ class Transitioner(Daemon):
             wu_id, self.options.wu_id = self.options.wu_id, 0
             return self._batch([wu_id], 2**31) if wu_id else 0
         try:
-            return self._batch(None, self.now)
+            return self._next_batch()
         except (DatabaseError, _Poison) as error:
             logger.warning("a batch failed (%s); going through it one by one", error)
             return self._one_by_one()
+
+    def _next_batch(self) -> int:
+        """The most overdue workunits. Copies by --mod look first and lock then: while InnoDB looks for rows to lock it
+        holds those of the other copies for a moment too, who would pass them over."""
+        now = self.now
+        if self.mod[0] == 1:
+            return self._batch(None, now)
+        ids = self.repository.due_ids(now, self.mod, BATCH)
+        done = self._batch(sorted(ids), now) if ids else 0
+        if ids and not done:
+            time.sleep(HELD_SECONDS)
+        return done or len(ids)
 
     def _one_by_one(self) -> int:
         now = self.now
@@ -174,6 +191,7 @@ class Transitioner(Daemon):
         def work() -> None:
             steps.clear()
             self._templates.clear()
+            self._maker = None
             claimed = (self.repository.claim(before, self.mod, BATCH) if ids is None
                        else self.repository.claim_ids(ids, before))
             if claimed:
@@ -188,8 +206,8 @@ class Transitioner(Daemon):
         except Exception as error:
             logger.exception("unforeseen error in a batch")
             raise _Poison(f"{type(error).__name__}: {error}") from error
-        for step in steps:
-            self._log(step)
+        if lines := [line for step in steps for line in self._report(step)]:
+            logger.info(Lines(lines))
         return len(steps)
 
     def _step(self, wu: Workunit, results: list[Result]) -> Step:
@@ -214,15 +232,14 @@ class Transitioner(Daemon):
         if template is None:
             template = self._templates[wu.result_template_file] = read_template(
                 self.project, wu.result_template_file)
+        maker = self._maker = self._maker or ResultMaker(self.project)
         first = next_instance(wu.name, [r.name for r in results])
         state = ServerState.UNSENT if wu.size_class < 0 else ServerState.INACTIVE
         rows = []
         for number in range(first, first + plan.create):
-            name, document = make_result_xml(self.project, template, {"id": wu.id, "name": wu.name}, number)
-            if len(document.encode()) > MAX_DOCUMENT_BYTES:
-                raise InputError(f"the expanded result template is larger than {MAX_DOCUMENT_BYTES} bytes")
+            name, document = maker.make(template, wu.name, number)
             rows.append({"create_time": now, "workunitid": wu.id, "server_state": int(state), "name": name,
-                         "xml_doc_in": document, "batch": wu.batch, "random": secrets.randbelow(2**31),
+                         "xml_doc_in": document, "batch": wu.batch, "random": secrets.randbits(31),
                          "appid": wu.appid, "priority": plan.priority, "size_class": wu.size_class})
         return rows
 
@@ -259,22 +276,24 @@ class Transitioner(Daemon):
         logger.critical("[WU#%d] transition failed, next try in %d s: %s", wu_id, pause, reason)
         self.repository.park(wu_id, now, now + pause)
 
-    def _log(self, step: Step) -> None:
+    @staticmethod
+    def _report(step: Step) -> list[str]:
+        """What the log says of a workunit."""
         wu, plan = step.wu, step.plan
-        for r in plan.timed_out:
-            logger.info("%s %s no reply by its deadline", wu.tag, r.tag)
+        lines = [f"{wu.tag} {r.tag} no reply by its deadline" for r in plan.timed_out]
         if plan.error_bits & ~wu.error_mask:
-            logger.info("%s error_mask:=>%d", wu.tag, wu.error_mask | plan.error_bits)
+            lines.append(f"{wu.tag} error_mask:=>{wu.error_mask | plan.error_bits}")
         if plan.need_validate and not wu.need_validate:
-            logger.info("%s need_validate:=>true", wu.tag)
+            lines.append(f"{wu.tag} need_validate:=>true")
         if plan.assimilate:
-            logger.info("%s assimilate_state:=>READY", wu.tag)
+            lines.append(f"{wu.tag} assimilate_state:=>READY")
         if step.new_rows:
-            logger.info("%s created %s", wu.tag, ", ".join(row["name"] for row in step.new_rows))
+            lines.append(f"{wu.tag} created {', '.join(row['name'] for row in step.new_rows)}")
         if plan.delete_wu_files or plan.delete_files_of:
-            logger.info("%s files to delete: %s", wu.tag, ", ".join(
-                (["inputs"] if plan.delete_wu_files else []) + [f"[RESULT#{i}]" for i in plan.delete_files_of]))
-        logger.debug("%s transition_time:=>%d", wu.tag, plan.transition_time)
+            inputs = ["inputs"] if plan.delete_wu_files else []
+            lines.append(f"{wu.tag} files to delete: "
+                         + ", ".join(inputs + [f"[RESULT#{i}]" for i in plan.delete_files_of]))
+        return lines
 
 
 class _Poison(Exception):

@@ -40,6 +40,7 @@ from boincdock.lifecycle.judgement import BatchWriter, Judgement, Snapshot
 from boincdock.lifecycle.model import Result, Workunit
 from boincdock.lifecycle.outputs import OutputFile, output_files
 from boincdock.lifecycle.repository import ValidatorRepository
+from boincdock.log import Lines
 
 logger = logging.getLogger("boincdock.validator")
 
@@ -216,8 +217,10 @@ class Validator(Daemon):
                 for each in batch:
                     self._save([each])
                 return
-        for snapshot, judgement in batch:
-            self._saved(snapshot, judgement, snapshot.wu.id in written)
+        lines = [line for snapshot, judgement in batch
+                 if (line := self._saved(snapshot, judgement, snapshot.wu.id in written))]
+        if lines:
+            logger.info(Lines(lines))
 
     def _cannot_save(self, snapshot: Snapshot, error: Exception) -> None:
         if isinstance(error, DatabaseError) and not isinstance(error, RetryableError):
@@ -228,13 +231,14 @@ class Validator(Daemon):
     def _write(self, batch: Sequence[tuple[Snapshot, Judgement]]) -> set[int]:
         return BatchWriter(self.repository, self.options, self.project.config, self.now, self._app).write(batch)
 
-    def _saved(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> None:
+    def _saved(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> str:
+        """What the log says of a workunit."""
         self._settled += written
         if judgement.retry:
             self._put_off(snapshot.wu)
         else:
             self._not_before.pop(snapshot.wu.id, None)
-        self._log(snapshot, judgement, written)
+        return self._report(snapshot, judgement, written)
 
     def _put_off(self, wu: Workunit) -> None:
         tries = self._not_before.get(wu.id, (0, 0))[1] + 1
@@ -328,17 +332,16 @@ class Validator(Daemon):
                     pass
         return tuple(found)
 
-    def _log(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> None:
+    def _report(self, snapshot: Snapshot, judgement: Judgement, written: bool) -> str:
         wu = snapshot.wu
         if not written:
             logger.debug("%s changed while it was validated; next round", wu.tag)
-            return
+            return ""
         prefix = "would be " if self.options.dry_run else ""
         found = [f"{r.tag} {judgement.verdicts[r.id].value}" for r in snapshot.results if r.id in judgement.verdicts]
         if judgement.canonical:
             found.append(f"canonical result {judgement.canonical}")
-        if found:
-            logger.info("%s %s%s", wu.tag, prefix, ", ".join(found))
+        return f"{wu.tag} {prefix}{', '.join(found)}" if found else ""
 
 
 class _Missing(Exception):

@@ -223,106 +223,6 @@ def secrets_restore(app: App, file: str, passphrase_file: str | None) -> None:
     app.ui.say(f"{count} secrets restored; go on with: ./manage.py up")
 
 
-# ---- jobs --------------------------------------------------------------------------------------------------------
-
-
-class DockerRun(click.Command):
-    """A command whose own options may stand anywhere among the options before IMAGE."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click's, with our options moved to the front."""
-        from boincdock.manage import jobs
-
-        ours = {name.lstrip("-") for option in self.get_params(ctx) for name in option.opts if name.startswith("-")}
-        return super().parse_args(ctx, jobs.ours_first(args, ours))
-
-
-@cli.command("create-work", cls=DockerRun,
-             context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--app", "app_name", help="An app other than the universal Docker one, e.g. worker.")
-@click.option("--input", "inputs", multiple=True, metavar="FILE[:NAME]", help="Input file (repeatable).")
-@click.option("--wait", is_flag=True, help="Wait until the job is done; exit status 1 if it fails.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=86400.0, help="Seconds to wait (with --wait).")
-@json_option
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@pass_app
-def create_work(
-    app: App, app_name: str | None, inputs: tuple[str, ...], wait: bool, timeout: float, as_json: bool,
-    arguments: tuple[str, ...],
-) -> None:
-    """Create a job, as with `docker run`: create-work [OPTIONS] IMAGE [COMMAND ...].
-
-    What the container writes to /root/shared/results comes back as results.tgz. Options before IMAGE may
-    also be those of bin/docker_create_work (--env, --memory, --entrypoint ...); with --app, the rest are options
-    of bin/create_work.
-
-    \b
-      ./manage.py create-work python:alpine python -c "print('Hello BOINC')"
-      ./manage.py create-work --app worker --input text.txt --wait
-    """
-    from boincdock.manage import jobs
-
-    if not app_name and not arguments:
-        raise BoincdockError("which image?", "./manage.py create-work IMAGE [COMMAND ...]; see create-work --help")
-    compose = app.compose()
-    if app_name:
-        job = jobs.create_for_app(compose, app_name, inputs, arguments)
-    else:
-        job = jobs.create_docker(compose, arguments, inputs)
-    if wait:
-        return _wait(app, [job["name"]], timeout, as_json)
-    if as_json:
-        app.ui.data(job)
-    else:
-        click.echo(job["name"])
-        app.ui.say(f"created; follow it with: ./manage.py jobs --wait {job['name']}")
-    return None
-
-
-@cli.command("jobs")
-@click.argument("names", nargs=-1)
-@click.option("--state", help="Only jobs in this state (unsent, in_progress, validating, assimilating, done, error).")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first.")
-@click.option("--wait", is_flag=True, help="Wait until they are done; exit status 1 if one fails.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=86400.0, help="Seconds to wait (with --wait).")
-@json_option
-@pass_app
-def jobs_command(
-    app: App, names: tuple[str, ...], state: str | None, limit: int, wait: bool, timeout: float, as_json: bool
-) -> None:
-    """The newest jobs, or the named ones; --wait follows the unfinished ones."""
-    from boincdock.manage import jobs, views
-
-    if wait:
-        unfinished = names or [
-            job["name"] for job in jobs.query(app.compose(), state=state, limit=limit)["jobs"]
-            if job["state"] not in jobs.FINAL
-        ]
-        return _wait(app, list(unfinished), timeout, as_json)
-    answer = jobs.query(app.compose(), names, state=state, limit=limit)
-    if as_json:
-        app.ui.data(answer)
-    else:
-        views.jobs(app.ui.out, answer, details=bool(names))
-    return None
-
-
-def _wait(app: App, names: list[str], timeout: float, as_json: bool) -> None:
-    from boincdock.manage import jobs, views
-
-    if not names:
-        app.ui.say("no unfinished jobs")
-        return
-    with views.following(app.ui, names) as changed:
-        done = jobs.wait(app.compose(), names, timeout, changed)
-    if as_json:
-        app.ui.data({"jobs": done})
-    else:
-        views.jobs(app.ui.out, {"jobs": done}, details=True)
-    if any(job["state"] == "error" for job in done):
-        raise SystemExit(1)
-
-
 # ---- demo, volunteer, tests --------------------------------------------------------------------------------------
 
 
@@ -378,6 +278,21 @@ def test_command(app: App, arguments: tuple[str, ...], quick: bool) -> None:
     from boincdock.manage.testrunner import TestRun
 
     raise SystemExit(TestRun(app, list(arguments), quick=quick).run())
+
+
+def _register() -> None:
+    """The verbs that have modules of their own."""
+    from boincdock.manage import check, cli_apps, cli_jobs, cli_keys, cli_own
+
+    for command in (*cli_jobs.COMMANDS, *cli_own.COMMANDS, *cli_apps.COMMANDS, *cli_keys.COMMANDS):
+        cli.add_command(command)
+    for command in cli_own.VOLUNTEER_COMMANDS:
+        volunteer.add_command(command)
+    cli.add_command(check.check)
+    secrets_group.add_command(cli_keys.secrets_rotate)
+
+
+_register()
 
 
 def main(arguments: Sequence[str] | None = None, app: App | None = None) -> int:

@@ -99,6 +99,14 @@ class Compose:
         )
         return self.runner.run(argv, stdin=stdin, check=check)
 
+    def project_output(self, path: Path, *command: str, stdin: bytes | None = None) -> None:
+        """The same, with the command's output written to a file here, however large it is."""
+        argv = self.engine.exec_argv(
+            self.container("apache").id, command, workdir=self.settings["PROJECT_ROOT"],
+            user=self.settings["BOINC_USER"], stdin=stdin is not None,
+        )
+        self.runner.save(argv, path, stdin=stdin)
+
 
 def _override(root: Path) -> list[str]:
     """docker-compose.override.yml is the operator's own; naming a file with -f would leave it out."""

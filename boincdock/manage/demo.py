@@ -13,6 +13,7 @@ from typing import Any
 from boincdock.errors import BoincdockError
 from boincdock.manage import jobs, webrpc
 from boincdock.manage.compose import Compose
+from boincdock.manage.submit import NewJob, submit
 from boincdock.manage.ui import Ui
 from boincdock.manage.volunteer import Client, Volunteer
 
@@ -60,10 +61,10 @@ class Demo:
         with self.ui.step("Submitting two jobs") as step, tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "in"
             source.write_text(text, encoding="utf-8")
-            worker = jobs.create_for_app(self.compose, "worker", [str(source)])["name"]
+            (worker,) = submit(self.compose, [NewJob((), ((source, "in"),), app="worker")]).names
             folder_inside = "/root/shared/results"
             script = f"mkdir -p {folder_inside} && echo 'Hello BOINC {self.token}' >{folder_inside}/{RESULT_IN_TAR}"
-            docker = jobs.create_docker(self.compose, [image, "sh", "-c", script])["name"]
+            (docker,) = submit(self.compose, [NewJob((image, "sh", "-c", script))]).names
             step.note = f"worker {worker}, docker {docker}"
         return {worker: text.upper(), docker: f"Hello BOINC {self.token}\n"}
 

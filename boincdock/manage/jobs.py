@@ -1,10 +1,7 @@
 """Submitting jobs and watching them, through the project's own commands in the apache container."""
 from __future__ import annotations
 
-import io
 import json
-import secrets
-import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +15,10 @@ FINAL = ("done", "error")
 _POLL, _POLL_MAX = 1.0, 4.0
 MAX_INPUT_BYTES = 2**30
 SWITCHES = {
-    "json", "stdin_files", "verbose", "quiet", "help", "rm", "init", "h", "q", "wait", "broadcast", "continue_on_error",
+    "json", "stdin_files", "verbose", "quiet", "help", "rm", "init", "h", "q", "wait", "follow", "no_check",
+    "broadcast", "continue_on_error", "ship",
+    # of `docker run`, refused by the project with the reason
+    "privileged", "interactive", "tty", "detach", "i", "t", "it", "ti",
 }
 """Options of create-work, docker_create_work and create_work that take no value."""
 
@@ -57,43 +57,15 @@ def project_status(compose: Compose) -> dict[str, Any]:
 
 def query(compose: Compose, names: Sequence[str] = (), *, state: str | None = None, limit: int = 50) -> dict[str, Any]:
     """The newest jobs, or the named ones: the answer of ``bin/query_jobs`` (docs/architecture.md)."""
-    command = ["bin/query_jobs", "--json", "--limit", str(len(names) or limit)]
-    for name in names:
-        command += ["--name", name]
+    command = ["bin/query_jobs", "--json", "--limit", str(limit), *(["--names_from", "-"] if names else [])]
     if state:
         command += ["--state", state]
     try:
-        return dict(call(compose, *command))
+        return dict(call(compose, *command, stdin="\n".join(names).encode() if names else None))
     except BoincdockError as error:
         if names and "there is no job" in error.message:
             raise InputError(error.message, "./manage.py jobs lists the newest ones") from None
         raise
-
-
-def pack(files: Sequence[str]) -> bytes:
-    """A tar of input files (``FILE`` or ``FILE:NAME``) under the names the job shall see.
-
-    Raises InputError for what is missing, no plain file, twice the same name, or too much.
-    """
-    buffer = io.BytesIO()
-    seen: set[str] = set()
-    total = 0
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for word in files:
-            path, name = split_input(word)
-            if name in seen:
-                raise InputError(f"two input files would both be called {name!r}", "give one another name: FILE:NAME")
-            seen.add(name)
-            total += path.stat().st_size
-            if total > MAX_INPUT_BYTES:
-                raise InputError("the input files are larger than 1 GiB together",
-                                 "stage them first: ./manage.py shell, then bin/stage_file")
-            member = tarfile.TarInfo(name)
-            member.size = path.stat().st_size
-            member.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            with path.open("rb") as source:
-                archive.addfile(member, source)
-    return buffer.getvalue()
 
 
 def split_input(word: str) -> tuple[Path, str]:
@@ -130,30 +102,47 @@ def ours_first(words: Sequence[str], ours: set[str]) -> list[str]:
     return [*front, *others, *words[at:]]
 
 
-def create_docker(compose: Compose, arguments: Sequence[str], inputs: Sequence[str] = ()) -> dict[str, Any]:
-    """One job of the universal Docker app: ``arguments`` as for `docker run`."""
-    command = ["bin/docker_create_work", "--json"]
-    if not inputs:
-        return dict(call(compose, *command, *arguments))
-    return dict(call(compose, *command, "--stdin-files", *arguments, stdin=pack(inputs)))
+def of_batch(compose: Compose, batch: int | str, *, state: str | None = None) -> list[dict[str, Any]]:
+    """All jobs of a batch, in the order of their making."""
+    command = ["bin/query_jobs", "--json", "--batch", str(batch), *(["--state", state] if state else [])]
+    found: list[dict[str, Any]] = call(compose, *command)["jobs"]
+    return found
 
 
-def create_for_app(
-    compose: Compose, app: str, inputs: Sequence[str], options: Sequence[str] = ()
+def batch(compose: Compose, command: str, *words: str) -> dict[str, Any]:
+    """``bin/batch COMMAND``: create, list, show, abort or retire; its document."""
+    return dict(call(compose, "bin/batch", command, "--json", *words))
+
+
+def cancel(compose: Compose, names: Sequence[str]) -> int:
+    """Cancel jobs; how many were not finished. BoincdockError if one does not exist; then none is cancelled."""
+    words = [word for name in names for word in ("--name", name)]
+    return int(call(compose, "bin/cancel_jobs", "--json", *words)["cancelled"])
+
+
+def wait_batch(
+    compose: Compose, number: int, timeout: float, on_change: Callable[[dict[str, Any]], None],
+    poke: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """One job of another app: every input file is staged under a name of its own, then ``bin/create_work``.
-
-    The names are new each time: the file deleter removes a job's inputs when the job is done, also while
-    another job would still need a file of the same name.
-    """
-    staged = []
-    run = secrets.token_hex(8)
-    files = [split_input(word)[0] for word in inputs]
-    for number, path in enumerate(files):
-        name = f"{app}_in_{run}_{number}"
-        answer = call(compose, "bin/stage_file", "--json", "--name", name, "-", stdin=path.read_bytes())
-        staged.append(answer["name"])
-    return dict(call(compose, "bin/create_work", "--json", "--appname", app, *options, *staged))
+    """Until all jobs of a batch are done or have failed; ``on_change`` sees the batch whenever its counts changed.
+    Raises BoincdockError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    shown: Any = None
+    while True:
+        found = batch(compose, "show", str(number))
+        counts = found["counts"]
+        if counts != shown:
+            shown = counts
+            on_change(found)
+        if counts["jobs"] == counts["done"] + counts["error"]:
+            return found
+        if time.monotonic() > deadline:
+            left = counts["jobs"] - counts["done"] - counts["error"]
+            raise BoincdockError(f"not finished after {timeout:.0f} s: {left} of {counts['jobs']} jobs of batch"
+                                 f" {number}", "see ./manage.py status and logs")
+        if poke:
+            poke()
+        time.sleep(min(_POLL_MAX, max(0.0, deadline - time.monotonic())))
 
 
 def wait(

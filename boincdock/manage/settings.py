@@ -153,7 +153,7 @@ def _default_name(root: Path) -> str:
 
 def _checked(values: dict[str, str]) -> dict[str, str]:
     """The values in the form to use; ConfigError for the first that cannot be."""
-    _check_port(values["PORT"])
+    check_port(values["PORT"])
     if not _NAME.match(values["COMPOSE_PROJECT_NAME"]):
         raise ConfigError(
             f"COMPOSE_PROJECT_NAME {values['COMPOSE_PROJECT_NAME']!r} is not usable",
@@ -169,7 +169,8 @@ def _checked(values: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _check_port(text: str) -> None:
+def check_port(text: str) -> None:
+    """ConfigError unless the text is a TCP port."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise ConfigError(f"PORT {text!r} is not a TCP port", "a number from 1 to 65535, for instance --port 8080")
 

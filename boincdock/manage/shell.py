@@ -94,6 +94,18 @@ class Runner:
             raise CommandError(argv, result.status, result.errors or result.text, hint)
         return result
 
+    def save(self, argv: Sequence[str], path: Path, *, stdin: bytes | None = None) -> None:
+        """Run to the end with standard output going into a file; raises CommandError if it fails."""
+        self._show(argv)
+        try:
+            with path.open("wb") as target:
+                done = subprocess.run(list(argv), input=b"" if stdin is None else stdin, stdout=target,
+                                      stderr=subprocess.PIPE, check=False)
+        except FileNotFoundError:
+            raise CommandError(argv, NOT_FOUND, f"{argv[0]}: not found") from None
+        if done.returncode:
+            raise CommandError(argv, done.returncode, done.stderr.decode("utf-8", "replace"))
+
     def stream(
         self,
         argv: Sequence[str],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boincdock import __version__
 from boincdock.errors import BoincdockError
 from boincdock.manage import baseimage, jobs
 from boincdock.manage import settings as settings_module
@@ -16,6 +17,7 @@ from boincdock.manage.engine import Container
 from boincdock.manage.shell import CommandError
 from boincdock.manage.ui import Step, Ui
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 BUILT = ("mysql", "makeproject", "apache")
 SERVICES = ("mysql", "apache", "daemons")
 SOURCES = (
@@ -56,6 +58,8 @@ class Stack:
 
     def build(self, wanted: bool | None = None) -> None:
         """See that the images are there and match the sources; ``wanted``: True always builds, False never."""
+        if wanted is not False:
+            self._bases()
         images = self.compose.images()
         engine = self.compose.engine
         missing = [name for service, name in images.items() if service in BUILT and not engine.has_image(name)]
@@ -64,7 +68,7 @@ class Stack:
                 raise BoincdockError(f"images are missing: {', '.join(missing)}", "leave out --no-build to build them")
             return
         settings = self.compose.settings
-        arguments = [settings[key] for key in ("BASE_IMAGE", "BOINC_USER", "PROJECT_ROOT")]
+        arguments = [settings[key] for key in ("BASE_IMAGE", "BOINC_USER", "PROJECT_ROOT")] + self._base_ids()
         digest = source_digest(settings.root, arguments)
         stamp = self._stamp(images)
         if not wanted and not missing and stamp.is_file() and stamp.read_text().strip() == digest:
@@ -75,11 +79,42 @@ class Stack:
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(digest + "\n", encoding="utf-8")
 
+    def _base_names(self) -> list[str]:
+        """The images that a project of one's own is built from; none for boincdock itself."""
+        settings = self.compose.settings
+        if settings.root == CHECKOUT or not (settings.root / "images/makeproject/Dockerfile").is_file():
+            return []
+        return [f"boincdock/server_{name}:{settings['VERSION']}{settings['TAG']}" for name in BUILT]
+
+    def _base_ids(self) -> list[str]:
+        ids = (self.compose.runner.run(["docker", "image", "inspect", "--format", "{{.Id}}", name], check=False)
+               for name in self._base_names())
+        return [found.text.strip() for found in ids]
+
+    def _bases(self) -> None:
+        """Build the images that a project of one's own is FROM, if they are missing and of this checkout's release."""
+        missing = [name for name in self._base_names() if not self.compose.engine.has_image(name)]
+        if not missing:
+            return
+        settings = self.compose.settings
+        if settings["VERSION"] not in ("latest", __version__):
+            raise BoincdockError(f"images of boincdock are missing: {', '.join(missing)}",
+                                 f"load or pull that release, or set VERSION={__version__} in .env")
+        values = {key: settings[key] for key in ("VERSION", "TAG", "BASE_IMAGE")}
+        stock = settings_module.load_settings(CHECKOUT, {**values, "COMPOSE_PROJECT_NAME": "boincdock-images"})
+        baseimage.ensure(self.compose.runner, self.ui, stock["BASE_IMAGE"])
+        with self.ui.step(f"Building boincdock's images {settings['VERSION']}{settings['TAG']}") as step:
+            Compose(self.compose.runner, stock).stream(step.update, "build", *BUILT)
+
     def _stamp(self, images: dict[str, str]) -> Path:
         """Which sources the images of these names were built from."""
         names = " ".join(sorted(images.get(service, "") for service in BUILT))
         key = hashlib.sha256(names.encode()).hexdigest()[:12]
         return self.compose.settings.state_dir / f"built-{key}"
+
+    def wait_healthy(self, step: Step, timeout: float = 180.0) -> None:
+        """As after a start; ``timeout`` in seconds."""
+        self._wait_healthy(step, timeout)
 
     def _wait_healthy(self, step: Step, timeout: float) -> None:
         """Until every service is healthy and every one-shot has ended well; StackError otherwise."""

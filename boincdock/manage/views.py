@@ -115,6 +115,41 @@ def following(ui: Ui, names: Sequence[str]) -> Iterator[Callable[[dict[str, Any]
         step.note = f"{len(states) - failed} done, {failed} failed"
 
 
+def batches(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """A table of batches."""
+    if not found:
+        console.print("no batches")
+        return
+    table = _table("batch", "name", "state", "jobs", "failed", "done", "created")
+    for batch in found:
+        table.add_row(str(batch["id"]), escape(batch["name"]), batch["state"].replace("_", " "), str(batch["njobs"]),
+                      str(batch["nerror_jobs"]), f"{batch['fraction_done']:.1%}", _when(batch["created"]))
+    console.print(table)
+
+
+@contextmanager
+def following_batch(ui: Ui, number: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Live progress of a batch: yields what to call with the batch whenever its counts changed. A terminal shows
+    every change, elsewhere each tenth of the jobs is a line."""
+    told = -1
+    with ui.step(f"Waiting for batch {number}") as step:
+
+        def changed(batch: dict[str, Any]) -> None:
+            nonlocal told
+            counts = batch["counts"]
+            over = counts["done"] + counts["error"]
+            line = (f"{over} of {counts['jobs']} jobs over, {counts['in_progress']} instances computing"
+                    + (f", {counts['error']} failed" if counts["error"] else ""))
+            step.update(line)
+            step.note = f"{counts['done']} done, {counts['error']} failed"
+            tenth = over * 10 // max(counts["jobs"], 1)
+            if tenth != told:
+                told = tenth
+                ui.say(f"  {line}")
+
+        yield changed
+
+
 def demo(console: Console, finished: Sequence[dict[str, Any]]) -> None:
     """What came back."""
     for job in finished:
@@ -124,3 +159,63 @@ def demo(console: Console, finished: Sequence[dict[str, Any]]) -> None:
             console.print(f"    {escape(line)}")
         for path in job["outputs"]:
             console.print(f"    [dim]in {escape(path)}[/dim]")
+
+
+def apps(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """A table of apps."""
+    table = _table("app", "name", "versions", "unfinished", "weight", "")
+    for row in found:
+        marks = [mark for mark, on in (("deprecated", row["deprecated"]), ("beta", row["beta"])) if on]
+        table.add_row(escape(row["name"]), escape(row["user_friendly_name"]), str(row["versions"]),
+                      str(row["unfinished"]), f"{row['weight']:g}", ", ".join(marks))
+    console.print(table if found else "no apps")
+
+
+def versions(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """A table of app versions."""
+    table = _table("id", "app", "version", "platform", "plan class", "", "added")
+    for row in found:
+        marks = [mark for mark, on in (("current", row["current"]), ("deprecated", row["deprecated"]),
+                                       ("beta", row["beta"])) if on]
+        table.add_row(str(row["id"]), escape(row["app"]), row["version"], escape(row["platform"]),
+                      escape(row["plan_class"]), ", ".join(marks), _when(row["create_time"]))
+    console.print(table if found else "no versions")
+
+
+def app(console: Console, answer: dict[str, Any]) -> None:
+    """One app with its versions and their files."""
+    table = _table("setting", "value")
+    for name, value in answer["app"].items():
+        table.add_row(escape(name), escape(str(value)))
+    console.print(table)
+    versions(console, answer["versions"])
+    for row in answer["versions"]:
+        for file in row["files"]:
+            console.print(escape(f"  {row['id']}: {file['name']}  {file['nbytes']} bytes"))
+
+
+def files(console: Console, answer: dict[str, Any]) -> None:
+    """What is wrong with the download tree."""
+    for each in answer["missing"] + answer["changed"]:
+        console.print(f"{_MARK['error']} {escape(each['path'])}: {escape(each['why'])} [dim]{escape(each['of'])}[/dim]")
+    mark = _MARK["ok" if answer["ok"] else "error"]
+    console.print(f"{mark} {answer['checked']} files checked, {len(answer['missing'])} missing, "
+                  f"{len(answer['changed'])} changed; {answer['orphans']} orphaned ({answer['orphaned_bytes']} bytes)")
+
+
+def keys(console: Console, found: dict[str, Any]) -> None:
+    """All keys, and what clients see of them."""
+    table = _table("key", "sha256 of the public half", "changed")
+    for key in found["keys"]:
+        table.add_row(escape(key["name"]), key["fingerprint"], _when(key["changed"]))
+    console.print(table)
+    where = "on this server" if found["code_sign_private_on_server"] else "not on this server, signing is elsewhere"
+    console.print(f"private code-signing key: {where}")
+    if found["project"] is None:
+        console.print("the project is not running: what clients see is not known")
+        return
+    for problem in found["project"]["code_sign"]["problems"]:
+        console.print(f"{_MARK['error']} {escape(problem)}")
+    for former in found["project"]["upload"]["former"]:
+        console.print(f"former upload key {former['fingerprint'][:16]}…: "
+                      f"{former['unfinished_results']} unfinished results")

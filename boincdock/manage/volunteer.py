@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from boincdock.manage.engine import Engine
 from boincdock.manage.shell import Result, Runner
 from boincdock.manage.ui import Ui
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_BASE = "debian:forky-slim"
 """The base image with client 8.2.15, the first one with Docker support of its own."""
 
@@ -175,7 +177,29 @@ class Volunteer:
         if image and self.compose.engine.has_image(image):
             return
         with self.ui.step("Building the volunteer's image") as step:
+            if self.compose.settings.root != CHECKOUT and image:  # a project of one's own has no sources of it
+                self.compose.runner.stream(
+                    ["docker", "build", "-t", image, "--build-arg", f"BASE_IMAGE={self.base}",
+                     str(CHECKOUT / "images" / "volunteer")], step.update)
+                return
             self.compose.runner.stream(self._argv("build", "volunteer"), step.update, env=self._environment())
+
+    def hurry(self, every: float = 10.0) -> Callable[[], None] | None:
+        """What to call while waiting for jobs: tells the volunteer on this machine to contact the project, at most each
+        ``every`` seconds. None if there is no volunteer running."""
+        found = next((c for c in self.compose.containers() if c.service == "volunteer" and c.running), None)
+        if found is None:
+            return None
+        client = Client(self.compose.runner, found.id, str(self.data))
+        last = 0.0
+
+        def poke() -> None:
+            nonlocal last
+            if time.monotonic() - last > every:
+                last = time.monotonic()
+                client.update(self.compose.settings.master_url)
+
+        return poke
 
     def stop(self) -> None:
         """Stop and remove it, its jobs' containers and its data directory."""
@@ -196,9 +220,9 @@ class Volunteer:
 
 
 def remove_job_containers(runner: Runner, data: str) -> None:
-    """Remove the containers of jobs that ran from this data directory (they mount one of its slots)."""
+    """Remove the containers of jobs that ran from this data directory: they mount a slot of it or bear its label."""
     ids = runner.run(["docker", "ps", "-aq", "--filter", "name=boinc__"], check=False).text.split()
-    form = "{{.Id}}{{range .Mounts}} {{.Source}}{{end}}"
+    form = "{{.Id}}{{range .Mounts}} {{.Source}}{{end}}{{with index .Config.Labels \"boinc.slot\"}} {{.}}{{end}}"
     for line in runner.run(["docker", "inspect", "--format", form, *ids], check=False).text.splitlines() if ids else ():
         words = line.split(" ")
         if any(source.startswith(data.rstrip("/") + "/") for source in words[1:]):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from boincdock import crypto
 from boincdock.errors import ConfigError
+from boincdock.project.keyring import finish_change
 from boincdock.project.tree import Tree
 
 SECRETS_DIR = Path("/run/secrets")
@@ -26,6 +27,10 @@ DBSECRET_GID = 990
 KEYS = ("DB_PASSWD", "MAILPASS", "RECAPTCHA_PUBLIC_KEY", "RECAPTCHA_PRIVATE_KEY", "OPS_PASSWD")
 RANDOM_KEYS = ("DB_PASSWD", "OPS_PASSWD")
 OPS_USER = "admin"
+NEXT_DB_PASSWD = "DB_PASSWD_NEXT"
+"""A new database password that the database is about to accept beside the present one (decision 0111)."""
+OLD_DB_PASSWD = "DB_PASSWD_OLD"
+"""The former database password, which the database still accepts."""
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 _ALPHABET = string.ascii_letters + string.digits
 _BCRYPT_ROUNDS = 6
@@ -77,6 +82,15 @@ def complete_env(text: str, new_password: Mapping[str, str] | None = None) -> st
     return "".join(lines)
 
 
+def set_env(text: str, values: Mapping[str, str | None]) -> str:
+    """The text with each key set to its value, or without the key (None); all other lines stay byte for byte."""
+    lines = [line for line in text.splitlines(keepends=True)
+             if not ((m := _LINE.match(line)) and m[1] in values and not line.lstrip().startswith("#"))]
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    return "".join([*lines, *(f"{key}={value}\n" for key, value in values.items() if value is not None)])
+
+
 def htpasswd_line(user: str, password: str) -> str:
     """A line of Apache's password file, bcrypt."""
     import bcrypt
@@ -98,7 +112,8 @@ def fill(secrets_dir: Path = SECRETS_DIR, template_dir: Path = TEMPLATE_DIR) -> 
     tree = Tree(secrets_dir)
     try:
         secrets_dir.chmod(0o700)
-        made = _copy_templates(tree, template_dir)
+        made = ["keys"] if finish_change(tree) else []
+        made += _copy_templates(tree, template_dir)
         text = (tree.read("secrets.env") or b"").decode("utf-8")
         complete = complete_env(text)
         if complete != text or "secrets.env" in made:
@@ -106,14 +121,82 @@ def fill(secrets_dir: Path = SECRETS_DIR, template_dir: Path = TEMPLATE_DIR) -> 
             made += ["secrets.env"] if "secrets.env" not in made else []
         for pair in ("code_sign", "upload"):
             made += _fill_pair(tree, pair)
-        if tree.read("html/ops/.htpasswd") is None:
-            password = parse_env(complete)["OPS_PASSWD"]
-            tree.write("html/ops/.htpasswd", htpasswd_line(OPS_USER, password).encode(), 0o600)
+        if _fill_htpasswd(tree, parse_env(complete)["OPS_PASSWD"]):
             made.append("html/ops/.htpasswd")
         _tighten(secrets_dir)
         return made
     finally:
         tree.close()
+
+
+def _fill_htpasswd(tree: Tree, password: str) -> bool:
+    """Make the operators' password file follow OPS_PASSWD; True if it was written.
+
+    Our own line of it is known by a copy beside it; a file that the operator brought, and other users' lines, stay.
+    """
+    import bcrypt
+
+    data, ours = tree.read("html/ops/.htpasswd"), (tree.read("html/ops/.htpasswd.ours") or b"").strip()
+    known = ours and bcrypt.checkpw(password.encode(), ours.partition(b":")[2].replace(b"$2y$", b"$2b$", 1))
+    line = ours + b"\n" if known else htpasswd_line(OPS_USER, password).encode()
+    if data is None:
+        tree.write("html/ops/.htpasswd", line, 0o600)
+        tree.write("html/ops/.htpasswd.ours", line, 0o600)
+        return True
+    if known or not ours or ours not in data.split(b"\n"):
+        return False
+    # An interruption between the two writes leaves a password file that is not ours any more: so the copy is last.
+    lines = [line.strip() if each == ours else each for each in data.split(b"\n")]
+    tree.write("html/ops/.htpasswd", b"\n".join(lines), 0o600)
+    tree.write("html/ops/.htpasswd.ours", line, 0o600)
+    return True
+
+
+def rotate_ops_password(secrets_dir: Path = SECRETS_DIR) -> None:
+    """A new OPS_PASSWD, and the user ``admin`` of the password file with it; other users stay."""
+    tree = Tree(secrets_dir)
+    try:
+        load_env(tree)
+        text = (tree.read("secrets.env") or b"").decode("utf-8")
+        password = random_password()
+        data = (tree.read("html/ops/.htpasswd") or b"").decode("utf-8")
+        line = htpasswd_line(OPS_USER, password)
+        others = [each + "\n" for each in data.splitlines() if each and not each.startswith(f"{OPS_USER}:")]
+        # The file first: interrupted here, the old password is still shown and the next run sets both anew.
+        tree.write("html/ops/.htpasswd", "".join([line, *others]).encode(), 0o600)
+        tree.write("html/ops/.htpasswd.ours", line.encode(), 0o600)
+        tree.write("secrets.env", set_env(text, {"OPS_PASSWD": password}).encode(), 0o600)
+    finally:
+        tree.close()
+
+
+DB_PHASES = ("begin", "switch", "finish")
+
+
+def db_password(phase: str, secrets_dir: Path = SECRETS_DIR, dbsecret_dir: Path = DBSECRET_DIR,
+                gid: int | None = DBSECRET_GID) -> str:
+    """One step of a change of the database password; the state afterwards: ``next``, ``old`` or ``none``.
+
+    ``begin`` chooses the new password (the database shall accept both), ``switch`` makes it the one in use,
+    ``finish`` forgets the old one. A step that is behind us changes nothing, so each may be repeated.
+    """
+    tree = Tree(secrets_dir)
+    try:
+        values = load_env(tree)
+        text = (tree.read("secrets.env") or b"").decode("utf-8")
+        if phase == "begin" and not values.get(NEXT_DB_PASSWD) and not values.get(OLD_DB_PASSWD):
+            text = set_env(text, {NEXT_DB_PASSWD: random_password()})
+        elif phase == "switch" and values.get(NEXT_DB_PASSWD):
+            text = set_env(text, {"DB_PASSWD": values[NEXT_DB_PASSWD], OLD_DB_PASSWD: values["DB_PASSWD"],
+                                  NEXT_DB_PASSWD: None})
+        elif phase == "finish" and not values.get(NEXT_DB_PASSWD):
+            text = set_env(text, {OLD_DB_PASSWD: None})
+        tree.write("secrets.env", text.encode(), 0o600)
+        values = parse_env(text)
+    finally:
+        tree.close()
+    publish_db_password(secrets_dir, dbsecret_dir, gid)
+    return "next" if values.get(NEXT_DB_PASSWD) else "old" if values.get(OLD_DB_PASSWD) else "none"
 
 
 def _copy_templates(tree: Tree, template_dir: Path) -> list[str]:
@@ -163,21 +246,33 @@ def _tighten(secrets_dir: Path) -> None:
 def publish_db_password(secrets_dir: Path = SECRETS_DIR, dbsecret_dir: Path = DBSECRET_DIR,
                         gid: int | None = DBSECRET_GID) -> bool:
     """Copy the database password, and nothing else, to where the database's container reads it; True if it
-    changed."""
+    changed. While the password is being changed, ``db_passwd_also`` holds the other one that is accepted."""
     source = Tree(secrets_dir)
     target = Tree(dbsecret_dir)
     try:
-        password = load_env(source).get("DB_PASSWD", "")
+        values = load_env(source)
+        password = values.get("DB_PASSWD", "")
         if not password:
             raise ConfigError(f"DB_PASSWD in {secrets_dir}/secrets.env is empty")
-        changed = target.read("db_passwd") != f"{password}\n".encode()
-        if changed:
-            # Written for the group in two steps: the name appears only when the group may read it.
-            target.write(".db_passwd", f"{password}\n".encode(), 0o640)
-            if gid is not None:
-                os.chown(dbsecret_dir / ".db_passwd", -1, gid)
-            (dbsecret_dir / ".db_passwd").rename(dbsecret_dir / "db_passwd")
+        also = values.get(NEXT_DB_PASSWD) or values.get(OLD_DB_PASSWD) or ""
+        # The other one first: whatever the project uses at the moment is then accepted at any time.
+        changed = _publish(target, dbsecret_dir, "db_passwd_also", also, gid) if also else False
+        changed |= _publish(target, dbsecret_dir, "db_passwd", password, gid)
+        if not also:
+            changed |= target.remove("db_passwd_also")
         return changed
     finally:
         source.close()
         target.close()
+
+
+def _publish(target: Tree, folder: Path, name: str, value: str, gid: int | None) -> bool:
+    data = f"{value}\n".encode()
+    if target.read(name) == data:
+        return False
+    # Written for the group in two steps: the name appears only when the group may read it.
+    target.write(f".{name}", data, 0o640)
+    if gid is not None:
+        os.chown(folder / f".{name}", -1, gid)
+    (folder / f".{name}").rename(folder / name)
+    return True

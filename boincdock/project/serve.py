@@ -19,8 +19,12 @@ CONFIG = Path("/etc/boincdock/httpd.conf")
 RUN_DIR = Path("/run/boincdock")
 POLL_SECONDS = 2.0
 STOP_SECONDS = 12.0
+# Threads read requests, however slowly they come; of those that are there a process answers a few at a time
+# (decision 0118). A body may have 40 MiB, so processes x threads x 40 MiB must fit into the container's memory.
 DEFAULTS = {
-    "SCHEDULER_PROCESSES": "4", "SCHEDULER_THREADS": "8", "UPLOAD_PROCESSES": "2", "UPLOAD_THREADS": "16",
+    "SCHEDULER_PROCESSES": "4", "SCHEDULER_THREADS": "8",
+    "SCHEDULER_WORKERS": "2",
+    "UPLOAD_PROCESSES": "2", "UPLOAD_THREADS": "16",
     "WEB_PROCESSES": "2", "WEB_THREADS": "16",
 }
 

@@ -7,21 +7,25 @@ the image, never on what web processes could have put into the volume.
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import boincdock
+from boincdock.apps.signatures import FOLDER
+from boincdock.apps.update_versions import Outcome
 from boincdock.config import Project, load_project, parse_config
 from boincdock.db import Connection, connect
 from boincdock.db import migrate as migrations
-from boincdock.errors import BoincdockError, ConfigError, DatabaseError
+from boincdock.errors import BoincdockError, ConfigError, DatabaseError, InputError
+from boincdock.project import publish
 from boincdock.project import secrets as secret_store
 from boincdock.project.render import Renderer, Source, State, collect
 from boincdock.project.settings import LIBRARY, STOCK_ROOT, Settings
@@ -63,6 +67,7 @@ class Run:
     stock_root: Path = STOCK_ROOT
     report: Callable[[str], None] = print
     changes: list[str] = field(default_factory=list)
+    grace: float = publish.GRACE
 
     def changed(self, text: str) -> None:
         """Note a change and tell it."""
@@ -74,29 +79,32 @@ def makeproject(run: Run) -> None:
     """All steps in their order; BoincdockError if one cannot be done."""
     tree, vault = Tree(run.settings.volume), Tree(run.secrets_dir)
     try:
-        with _locked(run.settings.volume):
+        with locked(run.settings.volume):
             values = run.settings.placeholders(secret_store.load_env(vault))
             state = State.load(tree)
             _check_owner(run, state)
             _make_directories(run, tree)
             _render(run, tree, state, values)
-            _publish_secrets(run, tree, vault)
-            project = _volume_project(run)
-            db = _wait_for_database(project, run.report)
+            publish.publish_secrets(tree, vault, run.changed)
+            project = volume_project(run)
+            db = wait_for_database(project, run.report)
             try:
                 _prepare_database(run, tree, db)
+                publish.publish_upload_keys(tree, vault, db, run.changed)
                 _follow_url(run, tree, state, db, project)
-                _register_apps(run, tree, db, project)
+                stage_job_files(run, project)
+                if follow_keys(run, tree, vault, db, project):
+                    register_apps(run, tree, db, project)
             finally:
                 db.close()
-            _mark(run, tree)
+            mark(run, tree)
     finally:
         tree.close()
         vault.close()
 
 
 @contextmanager
-def _locked(volume: Path) -> Iterator[None]:
+def locked(volume: Path) -> Iterator[None]:
     """Two makeproject containers never work on one volume at a time."""
     fd = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -143,12 +151,27 @@ def _render(run: Run, tree: Tree, state: State, values: dict[str, str]) -> None:
     # A configuration that cannot be read must not take the place of one that works.
     parse_config(renderer.content("config.xml", sources["config.xml"].data), run.settings.volume,
                  "config.xml of the makeproject image")
+    _check_plan_classes(run, sources)
     renderer.run(sources)
     for message in renderer.messages:
         run.report(f"note: {message}")
     if renderer.changed:
         run.changed(f"{len(renderer.changed)} of {len(sources)} project files written")
     _copy_apps(run, tree)
+
+
+def _check_plan_classes(run: Run, sources: Mapping[str, Source]) -> None:
+    """ConfigError, with file and line, for a plan_class_spec.xml that the scheduler could not use."""
+    from boincdock.scheduler.plan_check import check_plan_classes
+
+    source = sources.get("plan_class_spec.xml")
+    if source is not None:
+        found = check_plan_classes(source.data)
+        for warning in found.warnings:
+            run.report(f"warning: {warning}")
+        if found.errors:
+            raise ConfigError("; ".join(found.errors), "mend plan_class_spec.xml of the makeproject image, and "
+                              "rebuild: ./manage.py up --build")
 
 
 def _copy_apps(run: Run, tree: Tree) -> None:
@@ -163,24 +186,7 @@ def _copy_apps(run: Run, tree: Tree) -> None:
         run.changed(f"{copied} app files copied into the project")
 
 
-def _publish_secrets(run: Run, tree: Tree, vault: Tree) -> None:
-    """Copy what web and daemons need, and nothing else, into the project volume."""
-    for name in sorted(path.name for path in (run.secrets_dir / "keys").iterdir()):
-        private = name == "upload_private"
-        if not (private or name in ("code_sign_public", "upload_public")
-                or name.startswith(("old_key_", "signature_"))):
-            continue
-        data = vault.read(f"keys/{name}")
-        if data is not None and tree.write(f"keys/{name}", data, 0o600 if private else 0o644):
-            run.changed(f"keys/{name} copied into the project")
-    password_file = vault.read("html/ops/.htpasswd")
-    if password_file is not None and tree.write("html/ops/.htpasswd", password_file, 0o640):
-        run.changed("html/ops/.htpasswd copied into the project")
-    if tree.remove("keys/code_sign_private"):
-        run.changed("keys/code_sign_private removed: it does not belong into the project folder")
-
-
-def _volume_project(run: Run) -> Project:
+def volume_project(run: Run) -> Project:
     """The project with its folders where the volume is mounted here."""
     project = load_project(run.settings.volume)
     for warning in project.warnings:
@@ -193,7 +199,7 @@ def _volume_project(run: Run) -> Project:
     return project
 
 
-def _wait_for_database(project: Project, report: Callable[[str], None]) -> Connection:
+def wait_for_database(project: Project, report: Callable[[str], None]) -> Connection:
     deadline = time.monotonic() + DATABASE_WAIT
     told = False
     while True:
@@ -233,19 +239,61 @@ def _follow_url(run: Run, tree: Tree, state: State, db: Connection, project: Pro
     state.save(tree)
 
 
-def _register_apps(run: Run, tree: Tree, db: Connection, project: Project) -> None:
-    """xadd and update_versions, on copies that no web process can change under our hands."""
-    from boincdock.apps.update_versions import update_versions
-    from boincdock.apps.xadd import xadd
+def follow_keys(run: Run, tree: Tree, vault: Tree, db: Connection, project: Project) -> bool:
+    """See ``publish.follow_code_sign``; app versions can be registered if it says True."""
+    return publish.follow_code_sign(tree, vault, db, project, run.changed, lambda text: run.report(f"warning: {text}"),
+                                    run.grace)
 
+
+@contextmanager
+def image_apps(run: Run, tree: Tree) -> Iterator[Path]:
+    """A project folder of links to the app versions of the image, which no web process can change under our
+    hands (decision 0063)."""
     with tempfile.TemporaryDirectory(prefix="makeproject-") as name:
         stage = Path(name)
         (stage / "project.xml").write_bytes(tree.read("project.xml") or b"<boinc></boinc>")
         _stage_apps(run, stage)
-        work = Project(stage, project.config)
-        setattr(project.config, "key_dir", str(run.secrets_dir / "keys"))  # noqa: B010 (options have no stubs)
-        added = xadd(db, work, run.report)
-        outcome = update_versions(db, work, lambda _question: True, run.report)
+        yield stage
+
+
+def publish_versions(run: Run, db: Connection, project: Project, stage: Path, *, dry_run: bool = False) -> Outcome:
+    """update_versions on ``stage``/apps, with the keys of the secrets volume; tells the scheduler."""
+    from boincdock.apps.update_versions import update_versions
+
+    here = copy.copy(project.config)
+    setattr(here, "key_dir", str(run.secrets_dir / "keys"))  # noqa: B010 (options have no stubs)
+    outcome = update_versions(db, Project(stage, here), lambda _question: True, lambda _line: None,
+                              signed=run.settings.volume / "keys" / FOLDER, dry_run=dry_run)
+    if outcome.added and not dry_run:
+        with contextlib.suppress(OSError):
+            project.trigger("reread_db").touch()
+    return outcome
+
+
+def stage_job_files(run: Run, project: Project) -> None:
+    """Publish the image's job_files/: input files that all jobs of an app share, named by its input template as
+    constant files (spec 04 section 2.1). InputError names a file whose contents changed under its name."""
+    from boincdock.files.staging import stage_file
+
+    folder = run.settings.image_root / "job_files"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not path.is_file() or path.is_symlink():
+            continue
+        try:
+            staged = stage_file(project, path, copy=True)
+        except InputError as error:
+            raise InputError(f"job_files/{path.name} of the makeproject image: {error.message}", error.hint) from None
+        if staged.is_new:
+            run.changed(f"job_files/{path.name} published")
+
+
+def register_apps(run: Run, tree: Tree, db: Connection, project: Project) -> Outcome:
+    """xadd and update_versions with what the image holds."""
+    from boincdock.apps.xadd import xadd
+
+    with image_apps(run, tree) as stage:
+        added = xadd(db, Project(stage, project.config), run.report)
+        outcome = publish_versions(run, db, project, stage)
         for problem in outcome.problems:
             run.report(f"warning: app version not published: {problem}")
         for number, title in outcome.added:
@@ -254,6 +302,7 @@ def _register_apps(run: Run, tree: Tree, db: Connection, project: Project) -> No
             run.changes.append("apps")
             with contextlib.suppress(OSError):
                 project.trigger("reread_db").touch()
+    return outcome
 
 
 def _stage_apps(run: Run, stage: Path) -> None:
@@ -273,7 +322,7 @@ def _stage_apps(run: Run, stage: Path) -> None:
     (stage / "apps").mkdir(exist_ok=True)
 
 
-def _mark(run: Run, tree: Tree) -> None:
+def mark(run: Run, tree: Tree) -> None:
     """Touch .built_PROJECT if something changed: the other services then take it up."""
     marker = f".built_{run.settings.project}"
     content = (json.dumps({"version": boincdock.__version__}) + "\n").encode()

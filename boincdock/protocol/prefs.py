@@ -5,14 +5,37 @@ Spec 01 sections 3.2 and 5.5, spec 02 section 2. Pure functions on text.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from typing import TypeVar, cast
 
 from boincdock.protocol.scanner import to_number
+
+_REMEMBERED = 128
+"""Texts whose meaning a process remembers: most hosts send and have the same few."""
+_LONGEST_REMEMBERED = 8192
+"""Characters. Longer texts (up to 64 KiB are legal) are read each time, lest somebody fill the memory with them."""
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _remember_short(function: _F) -> _F:
+    """Remember the answers for short texts (the first argument)."""
+    remembered = lru_cache(maxsize=_REMEMBERED)(function)
+
+    @wraps(function)
+    def answer(text: str, *more: object) -> object:
+        return function(text, *more) if len(text) > _LONGEST_REMEMBERED else remembered(text, *more)
+
+    return cast(_F, answer)
+
 
 _VENUES = re.compile(r"<venue\s+name=\"([^\"]*)\"\s*>(.*?)</venue>", re.S)
 _NUMBER = re.compile(r"<mod_time>\s*([^<]*)")
 
 
+@_remember_short
 def for_venue(prefs: str, venue: str) -> str:
     """The body of the ``<venue name="...">`` block if there is one, else the text without any venue block."""
     if venue:
@@ -24,9 +47,13 @@ def for_venue(prefs: str, venue: str) -> str:
 
 def mod_time(prefs: str, now: float) -> float:
     """The first ``<mod_time>`` in seconds, at most ``now``; 0 if absent or unreadable."""
+    return min(max(_stored_mod_time(prefs), 0.0), now)
+
+
+@_remember_short
+def _stored_mod_time(prefs: str) -> float:
     found = _NUMBER.search(prefs)
-    value = to_number(found.group(1).encode("utf-8", "replace")) if found else None
-    return min(max(value or 0.0, 0.0), now)
+    return (to_number(found.group(1).encode("utf-8", "replace")) if found else None) or 0.0
 
 
 def number_of(prefs: str, tag: str, default: float = 0.0) -> float:
@@ -70,6 +97,11 @@ class GlobalPrefs:
     @classmethod
     def parse(cls, prefs: str) -> GlobalPrefs:
         """From a ``<global_preferences>`` text whose venue is already chosen."""
+        return _global_prefs(prefs)
+
+    @classmethod
+    def read(cls, prefs: str) -> GlobalPrefs:
+        """As ``parse``, without looking whether the same text was read before."""
         values: dict[str, str] = dict(_LEAVES.findall(prefs))
 
         def num(tag: str) -> float:
@@ -84,6 +116,11 @@ class GlobalPrefs:
             num("ram_max_used_idle_pct") / 100,
             num("max_ncpus_pct"),
         )
+
+
+@_remember_short
+def _global_prefs(prefs: str) -> GlobalPrefs:
+    return GlobalPrefs.read(prefs)
 
 
 _LEAVES = re.compile(
@@ -109,6 +146,11 @@ class ProjectPrefs:
     @classmethod
     def parse(cls, prefs: str, venue: str) -> ProjectPrefs:
         """From ``user.project_prefs`` and the host's venue."""
+        return _project_prefs(prefs, venue)
+
+    @classmethod
+    def read(cls, prefs: str, venue: str) -> ProjectPrefs:
+        """As ``parse``, without looking whether the same text was read before."""
         text = for_venue(prefs, venue)
         if not text.strip():
             return cls()
@@ -124,3 +166,8 @@ class ProjectPrefs:
             max(0, int(number_of(text, "max_jobs"))),
             text,
         )
+
+
+@_remember_short
+def _project_prefs(prefs: str, venue: str) -> ProjectPrefs:
+    return ProjectPrefs.read(prefs, venue)

@@ -26,6 +26,7 @@ _WS = b" \t\n\r\f\v"
 _LEAF = re.compile(rb"\s*<([A-Za-z_][\w.\-]*)>([^<]*)</\1>")
 _TAG = re.compile(rb"<([^>]{0,%d})>" % MAX_TAG)
 _TEXT = re.compile(rb"[^<]+")
+_COMMENT = re.compile(rb"\s*<!--")
 _BLANK = re.compile(rb"\s")
 
 
@@ -91,12 +92,19 @@ class Scanner:
 
         After a LEAF, setting ``pos`` to ``leaf_start`` goes back to just behind its start tag.
         """
-        match = _LEAF.match(self.data, self.pos, self.end)
-        if match is not None:
-            self.pos = match.end()
-            self.leaf_start = match.start(2)
-            name, text = match.groups()
-            return LEAF, name, text.strip(_WS)
+        while True:
+            match = _LEAF.match(self.data, self.pos, self.end)
+            if match is not None:
+                self.pos = match.end()
+                self.leaf_start = match.start(2)
+                name, text = match.groups()
+                return LEAF, name, text.strip(_WS)
+            comment = _COMMENT.match(self.data, self.pos, self.end)
+            if comment is None:
+                break
+            # An element right behind a comment is folded like any other.
+            close = self.data.find(b"-->", comment.end(), self.end)
+            self.pos = self.end if close < 0 else close + 3
         token = self.token()
         if token is None:
             return None
@@ -294,9 +302,23 @@ def escape(text: str) -> str:
     """Escape what the server sends: only ``& < >``; control characters become blanks (section 2.2)."""
     if not text.isprintable():
         text = "".join(c if c >= " " and c != "\x7f" else " " for c in text)
+        # Half of a surrogate pair has no UTF-8; nothing that a database holds has one.
+        text = text.encode("utf-8", "replace").decode("utf-8")
     if "&" in text or "<" in text or ">" in text:
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text
+
+
+_CUT_REFERENCE = re.compile(r"&[a-z]{0,3}\Z")
+
+
+def escape_to(text: str, limit: int) -> str:
+    """:func:`escape`, cut to ``limit`` bytes of UTF-8 as sent, never inside a character or a reference: a client
+    loses an element whose text is longer than its buffer (section 2.1 rule 3)."""
+    escaped = escape(text if len(text) <= limit else text[:limit])
+    if 4 * len(escaped) <= limit or len(escaped.encode()) <= limit:
+        return escaped
+    return _CUT_REFERENCE.sub("", cut_utf8(escaped, limit))
 
 
 def cut_utf8(text: str, limit: int) -> str:

@@ -6,15 +6,18 @@ out as stored. The client throws the whole reply away for some kinds of error, s
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from boincdock.protocol.scanner import cut_utf8, escape
+from boincdock.protocol.scanner import cut_utf8, escape, escape_to
 
 SCHEDULER_VERSION = 802
 """100 * major + minor of the dialect spoken here."""
 
 MAX_REQUEST_DELAY = 172800.0
 MAX_MESSAGE_BYTES = 900
+_MESSAGE_BUFFER = 980
+_NAME_BUFFER = 255
 _CUTOFF_DCF = 70028
 _OLD_NO_APPS = 70040
 LOW, NOTICE = "low", "notice"
@@ -102,7 +105,7 @@ class Reply:
         out: list[str] = ["<scheduler_reply>", f"<scheduler_version>{SCHEDULER_VERSION}</scheduler_version>"]
         if self.project_is_down:
             self._messages(out)
-            out.append(f"<request_delay>{self.request_delay():f}</request_delay>")
+            out.append(f"<request_delay>{_double(self.request_delay())}</request_delay>")
             out.append("<project_is_down/>")
         else:
             self._nucleus(out)
@@ -112,46 +115,48 @@ class Reply:
                 self._work(out)
             self._extras(out)
         out.append("</scheduler_reply>\n")
-        return "\n".join(out).encode("utf-8", "surrogateescape")
+        text = "\n".join(out)
+        try:
+            return text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "replace")
 
     def _messages(self, out: list[str]) -> None:
         for text, priority in self.messages:
-            # After escaping the text may have grown; the client's buffer is what counts.
-            body = escape(text)
-            if len(body.encode("utf-8", "replace")) > 1000:
-                body = escape(cut_utf8(text, 240))
-            out.append(f'<message priority="{priority}">{body}</message>')
+            out.append(f'<message priority="{priority}">{escape_to(text, _MESSAGE_BUFFER)}</message>')
 
     def _nucleus(self, out: list[str]) -> None:
         if self.client_version >= _CUTOFF_DCF:
             out.append("<dont_use_dcf/>")
-        if self.master_url:
-            out.append(f"<master_url>{escape(self.master_url)}</master_url>")
+        url = escape(self.master_url)
+        # A cut address would make the client reset the project.
+        if url and len(url.encode()) <= _NAME_BUFFER:
+            out.append(f"<master_url>{url}</master_url>")
         if self.ended:
             out.append("<ended>1</ended>")
         delay = self.request_delay()
         if delay > 0:
-            out.append(f"<request_delay>{delay:f}</request_delay>")
+            out.append(f"<request_delay>{_double(delay)}</request_delay>")
         self._messages(out)
         if self.send_time_stats_log:
             out.append(f"<send_time_stats_log>{self.send_time_stats_log}</send_time_stats_log>")
-        out.append(f"<project_name>{escape(cut_utf8(self.project_name, 240))}</project_name>")
+        out.append(f"<project_name>{escape_to(self.project_name, _NAME_BUFFER)}</project_name>")
 
     def _account(self, out: list[str]) -> None:
         a = self.account
         if self.symstore:
-            out.append(f"<symstore>{escape(self.symstore)}</symstore>")
+            out.append(f"<symstore>{escape_to(self.symstore, _NAME_BUFFER)}</symstore>")
         if self.next_rpc_delay > 0:
-            out.append(f"<next_rpc_delay>{self.next_rpc_delay:f}</next_rpc_delay>")
+            out.append(f"<next_rpc_delay>{_double(self.next_rpc_delay)}</next_rpc_delay>")
         out += [
             f"<userid>{a.userid}</userid>",
-            f"<user_name>{escape(cut_utf8(a.user_name, 200))}</user_name>",
-            f"<user_total_credit>{a.user_total_credit:f}</user_total_credit>",
-            f"<user_expavg_credit>{a.user_expavg_credit:f}</user_expavg_credit>",
+            f"<user_name>{escape_to(a.user_name, _NAME_BUFFER)}</user_name>",
+            f"<user_total_credit>{_double(a.user_total_credit)}</user_total_credit>",
+            f"<user_expavg_credit>{_double(a.user_expavg_credit)}</user_expavg_credit>",
             f"<user_create_time>{a.user_create_time}</user_create_time>",
-            f"<email_hash>{a.email_hash}</email_hash>",
-            f"<cross_project_id>{escape(a.cross_project_id[:63])}</cross_project_id>",
-            f"<external_cpid>{a.external_cpid}</external_cpid>",
+            f"<email_hash>{escape_to(a.email_hash, 63)}</email_hash>",
+            f"<cross_project_id>{escape_to(a.cross_project_id, 63)}</cross_project_id>",
+            f"<external_cpid>{escape_to(a.external_cpid, 63)}</external_cpid>",
         ]
         if a.global_preferences:
             out.append(a.global_preferences.strip("\n"))
@@ -159,12 +164,12 @@ class Reply:
         if self.new_hostid:
             out.append(f"<hostid>{self.new_hostid}</hostid>")
         out += [
-            f"<host_total_credit>{a.host_total_credit:f}</host_total_credit>",
-            f"<host_expavg_credit>{a.host_expavg_credit:f}</host_expavg_credit>",
-            f"<host_venue>{escape(cut_utf8(a.host_venue, 200))}</host_venue>",
+            f"<host_total_credit>{_double(a.host_total_credit)}</host_total_credit>",
+            f"<host_expavg_credit>{_double(a.host_expavg_credit)}</host_expavg_credit>",
+            f"<host_venue>{escape_to(a.host_venue, _NAME_BUFFER)}</host_venue>",
             f"<host_create_time>{a.host_create_time}</host_create_time>",
             f"<teamid>{a.teamid}</teamid>",
-            f"<team_name>{escape(cut_utf8(a.team_name, 200))}</team_name>",
+            f"<team_name>{escape_to(a.team_name, _NAME_BUFFER)}</team_name>",
         ]
 
     def _job_control(self, out: list[str]) -> None:
@@ -204,7 +209,7 @@ class Reply:
             old = {"CPU": "no_cpu_apps", "NVIDIA": "no_cuda_apps", "ATI": "no_ati_apps"}
             out += [f"<{old[name]}>1</{old[name]}>" for name in self.no_rsc_apps if name in old]
         else:
-            out += [f"<no_rsc_apps>{name}</no_rsc_apps>" for name in self.no_rsc_apps]
+            out += [f"<no_rsc_apps>{escape(name)}</no_rsc_apps>" for name in self.no_rsc_apps]
 
 
 DEFAULT_PROJECT_PREFS = """<project_preferences>
@@ -213,6 +218,11 @@ DEFAULT_PROJECT_PREFS = """<project_preferences>
 </project_specific>
 </project_preferences>"""
 """Sent for an account that has no preferences yet, so that every client sees the same text."""
+
+
+def _double(value: float) -> str:
+    """As clients read it; they would take nan and inf for numbers."""
+    return f"{value:f}" if math.isfinite(value) else "0.000000"
 
 
 def outage(text: str, delay: float) -> bytes:

@@ -290,33 +290,51 @@ def _file_info(info: TemplateFile, actual: ResolvedFile) -> str:
     return "".join(parts)
 
 
-def expand_input(template: InputTemplate, files: Sequence[ResolvedFile], command_line: str = "",
-                 extra_xml: str = "") -> str:
-    """``workunit.xml_doc`` (spec 04 section 2.2).
+@dataclass(frozen=True, slots=True)
+class InputDocument:
+    """``workunit.xml_doc`` but for the command line, which is what jobs of a kind differ in."""
 
-    ``files`` has one entry for each ``<file_info>`` of the template, in order. ``command_line`` must be
-    empty if the template has one. ``extra_xml`` (well-formed, ours) goes before ``</workunit>``.
-    InputError: wrong number of files, two command lines, more than 65535 bytes.
+    head: str
+    tail: str
+    command_line: str | None
+
+    def text(self, command_line: str = "") -> str:
+        """The whole document (spec 04 section 2.2). ``command_line`` must be empty if the template has one.
+        InputError: two command lines, more than 65535 bytes."""
+        if command_line and self.command_line:
+            raise InputError("the template has a <command_line> already, so none can be given for the job")
+        line = command_line or self.command_line
+        document = (f"{self.head}<command_line>\n{escape(line)}\n</command_line>\n{self.tail}" if line
+                    else self.head + self.tail)
+        if len(document) > MAX_DOCUMENT // 4 and len(document.encode()) > MAX_DOCUMENT:
+            raise InputError(f"the job's XML document is larger than {MAX_DOCUMENT} bytes: use fewer input files"
+                             " (pack them into an archive) or shorter names")
+        return document
+
+
+def input_document(template: InputTemplate, files: Sequence[ResolvedFile], extra_xml: str = "") -> InputDocument:
+    """The document of jobs with these files.
+
+    ``files`` has one entry for each ``<file_info>`` of the template, in order. ``extra_xml`` (well-formed, ours) goes
+    before ``</workunit>``. InputError: wrong number of files.
     """
     if len(files) != len(template.files):
         raise InputError(f"the template needs {len(template.files)} files, got {len(files)}")
-    if command_line and template.command_line:
-        raise InputError("the template has a <command_line> already, so none can be given for the job")
-    line = command_line or template.command_line
-    parts = [_file_info(info, actual) for info, actual in zip(template.files, files, strict=True)]
-    parts.append("<workunit>\n")
-    if line:
-        parts.append(f"<command_line>\n{escape(line)}\n</command_line>\n")
+    head = [_file_info(info, actual) for info, actual in zip(template.files, files, strict=True)]
+    head.append("<workunit>\n")
+    tail: list[str] = []
     for ref, actual in zip(template.refs, files, strict=True):
         name = escape(actual.name)
-        parts.append(f"<file_ref>\n    <file_name>{name}</file_name>\n"
-                     f"    <open_name>{escape(ref.open_name) or name}</open_name>\n{ref.tail}</file_ref>\n")
-    parts += [template.passthrough, extra_xml, "</workunit>\n"]
-    document = "".join(parts)
-    if len(document.encode()) > MAX_DOCUMENT:
-        raise InputError(f"the job's XML document is larger than {MAX_DOCUMENT} bytes: use fewer input files"
-                         " (pack them into an archive) or shorter names")
-    return document
+        tail.append(f"<file_ref>\n    <file_name>{name}</file_name>\n"
+                    f"    <open_name>{escape(ref.open_name) or name}</open_name>\n{ref.tail}</file_ref>\n")
+    tail += [template.passthrough, extra_xml, "</workunit>\n"]
+    return InputDocument("".join(head), "".join(tail), template.command_line)
+
+
+def expand_input(template: InputTemplate, files: Sequence[ResolvedFile], command_line: str = "",
+                 extra_xml: str = "") -> str:
+    """``workunit.xml_doc``; see ``input_document`` and ``InputDocument.text``."""
+    return input_document(template, files, extra_xml).text(command_line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from boincdock.errors import InputError
 from boincdock.protocol.markup import Element, escape, parse
@@ -54,11 +54,12 @@ def find_api_version(program: bytes) -> str | None:
     return match.group(1).decode() if match else None
 
 
-def check_physical_name(name: str) -> None:
-    """InputError unless ``name`` is safe on every host; sub-folders are allowed for app files."""
+def check_physical_name(name: str, where: str = "") -> None:
+    """InputError, beginning with ``where``, unless ``name`` is safe on every host; sub-folders are allowed for app
+    files."""
     if not _PHYSICAL.fullmatch(name) or ".." in name or len(name) > 150 or \
             any(part.endswith(".") or _RESERVED.fullmatch(part) for part in name.split("/")):
-        raise InputError(f"physical name {name!r}: letters, digits and . _ - are allowed (and / for folders), no"
+        raise InputError(f"{where}physical name {name!r}: letters, digits and . _ - are allowed (and / for folders), no"
                          " '..', at most 150 characters, no Windows device name")
 
 
@@ -72,6 +73,8 @@ class VersionFile:
     copy_file: bool = False
     gzip: bool = False
     urls: tuple[str, ...] = ()
+    line: int = field(default=0, compare=False)
+    """Where version.xml lists it; 0 if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +132,12 @@ def _flag(element: Element, origin: str) -> bool:
 
 
 def _version_file(element: Element, origin: str) -> VersionFile:
-    made = VersionFile("")
+    made = VersionFile("", line=element.line)
     urls: list[str] = []
     for child in element.children:
         where = f"{origin}, line {child.line}"
         if child.name == "physical_name":
-            check_physical_name(child.text)
+            check_physical_name(child.text, f"{where}: ")
             made = replace(made, physical_name=child.text)
         elif child.name == "logical_name":
             check_logical_name(child.text, f"{where}: logical_name")

@@ -17,6 +17,8 @@ def split_input(line: str) -> list[str]:
 
 
 def _split(line: str, first_searched: int) -> list[str]:
+    if not _has_quote(line):
+        return line.split()
     words: list[str] = []
     at, end = 0, len(line)
     while at < end:
@@ -41,4 +43,8 @@ def _split(line: str, first_searched: int) -> list[str]:
 
 def breaks_clients(line: str) -> bool:
     """True if the line holds an empty quoted word, which all clients misread."""
-    return split_client(line) != split_input(line)
+    return _has_quote(line) and split_client(line) != split_input(line)
+
+
+def _has_quote(line: str) -> bool:
+    return "'" in line or '"' in line

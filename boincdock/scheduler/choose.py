@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 MAX_ROUNDS = 4
 """How often a lost race is answered with further candidates before the reply goes out as it is."""
 
-FIRST_LOOK = 32
-"""Offers gathered per app at first; most requests are served from these, and only others look at all."""
+SECOND_LOOK = 32
+"""Offers gathered per app if the first look, at a few more than are wanted, did not do."""
 
-SPARE = 2
+SPARE = 1
 MAX_SPARE = 48
 
 
@@ -59,10 +59,25 @@ class Dispatcher:
             if proc_type not in self.work.type_candidates or not self.work.needs(proc_type):
                 continue
             with self.work.only(proc_type):
-                for look in (FIRST_LOOK, *[0] * MAX_ROUNDS):
+                for look in (self._first_look(proc_type), SECOND_LOOK, *[0] * MAX_ROUNDS):
                     if not self.work.work_needed() or not self._pass(proc_type, look):
                         break
             self.chooser.forget()
+
+    def _wanted(self, proc_type: int) -> int:
+        """How many jobs to take in one go."""
+        instances = int(self.work.req_instances[proc_type]) or 1
+        return max(1, min(self.work.max_jobs - self.work.jobs_sent, instances, 50))
+
+    def _first_look(self, proc_type: int) -> int:
+        """Offers that are enough for most requests. Where jobs of one app and priority may differ in score, the look
+        must be wider to find the best."""
+        config, apps = self.rpc.config, self.rpc.snapshot.apps.values()
+        differ = config.keyword_sched or config.homogeneous_redundancy or any(
+            app.n_size_classes or app.locality_scheduling or app.homogeneous_redundancy or app.homogeneous_app_version
+            for app in apps
+        )
+        return SECOND_LOOK if differ else min(self._wanted(proc_type) + self._spare + 2, SECOND_LOOK)
 
     def _pass(self, proc_type: int, look: int) -> bool:
         """One look at the windows for a processor type; True if another look may find more.
@@ -80,7 +95,7 @@ class Dispatcher:
             lost |= not self._claim(batch)
         if self.rpc.sent == sent_before and not lost and self.work.work_needed() and self.work.needs(proc_type):
             for appid, kind in self._whole:
-                self.windows.unsuitable(appid, kind)
+                lost |= self.windows.unsuitable(appid, kind)
         return lost
 
     # ---- looking
@@ -91,8 +106,8 @@ class Dispatcher:
             if app.non_cpu_intensive or self._app_score(app) is None:
                 continue
             kind = self.rpc.kind_of_host(app)
-            found = self.windows.jobs(self.rpc.repo, app, kind, self.clock)
-            jobs = [j for j in found if j.resultid not in self._gone]
+            found = self.windows.jobs(self.rpc.repo, app, kind, self.clock, self._wanted(proc_type) + self._spare)
+            jobs = [j for j in found if j.resultid not in self._gone] if self._gone else found
             if jobs:
                 self.seen_apps.add(app.id)
             elif kind != ANY_HOST and self.rpc.repo.top_priority(app.id) is not None:
@@ -201,8 +216,7 @@ class Dispatcher:
 
     def _next_batch(self, offers: list[Offer]) -> list[Offer]:
         """Feasible offers from the front, as many as may be wanted plus a few spares for lost races."""
-        usage_wanted = self.work.req_instances[offers[0].best.usage.proc_type]
-        wanted = max(1, min(self.work.max_jobs - self.work.jobs_sent, int(usage_wanted) or 1, 50))
+        wanted = self._wanted(offers[0].best.usage.proc_type)
         batch: list[Offer] = []
         while offers and len(batch) < wanted + self._spare:
             offer = offers.pop(0)

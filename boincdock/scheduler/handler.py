@@ -10,9 +10,11 @@ from typing import Any
 from boincdock.config import Project
 from boincdock.crypto.rotation import CodeSignKeys
 from boincdock.errors import BoincdockError
+from boincdock.log import Lines
+from boincdock.protocol.request_fast import parse_request
 from boincdock.protocol.scanner import escape
 from boincdock.protocol.scheduler_reply import LOW, NOTICE, Reply, outage
-from boincdock.protocol.scheduler_request import MalformedRequest, SchedulerRequest, parse_request
+from boincdock.protocol.scheduler_request import MalformedRequest, SchedulerRequest
 from boincdock.scheduler.authenticate import adopt_cpid, authenticate, md5_hex, public_cpid, rss_key, weak_key
 from boincdock.scheduler.explain import gpu_only_notice, missing_resources
 from boincdock.scheduler.failed_keys import FailedKeys
@@ -22,10 +24,11 @@ from boincdock.scheduler.model import Hav
 from boincdock.scheduler.preferences import handle_preferences
 from boincdock.scheduler.records import Records
 from boincdock.scheduler.reports import handle_reports, send_aborts
-from boincdock.scheduler.repository import Repository
-from boincdock.scheduler.rpc import AbandonRpc, Rpc, StopRpc
+from boincdock.scheduler.repository import HostChangedError, Repository
+from boincdock.scheduler.rpc import Rpc, StopRpc
 from boincdock.scheduler.session import WorkSession
 from boincdock.scheduler.snapshot import Snapshot, SnapshotCache
+from boincdock.scheduler.stamps import changed
 from boincdock.scheduler.window import JobWindows
 
 log = logging.getLogger(__name__)
@@ -48,8 +51,15 @@ class Scheduler:
         self._snapshots = SnapshotCache(project.dir)
         self.windows = JobWindows()
         self.rng = random.Random()
+        self.outcome = "failed"
+        """How the last RPC went, in the words of ``boincdock.counters.SCHEDULER``."""
+        self.sent = self.reported = 0
+        """Jobs sent and results acknowledged by it."""
+        self._lines: list[str] = []
         self._bad_keys = FailedKeys(clock)
         self._records = Records(project)
+        self._stop_file = str(project.trigger("stop_sched"))
+        self._key_paths = (str(project.key_dir / "code_sign_public"), str(project.key_dir))
         self._limits = parse_limits(
             project.limits, self.config.max_wus_in_progress, self.config.max_wus_in_progress_gpu
         )
@@ -57,19 +67,25 @@ class Scheduler:
     def handle(self, body: bytes, peer: str = "") -> bytes:
         """The reply to a request body; never raises. One log line says what happened."""
         started = self._clock()
+        self.outcome, self.sent, self.reported, self._lines = "failed", 0, 0, []
         try:
-            if self.project.trigger("stop_sched").exists():
+            if changed(self._stop_file):
+                self.outcome = "stopped"
                 log.info("from %s: project is stopped", peer)
                 return outage("Project is temporarily shut down for maintenance", self.config.maintenance_delay)
             reply, line = self._answer(body, peer)
-            log.info("%s (%.1f ms)", line, 1000 * (self._clock() - started))
+            log.info(Lines([*self._lines, f"{line} ({1000 * (self._clock() - started):.1f} ms)"]))
             rendered = reply.render()
+            self.sent, self.reported = len(reply.results_xml), len(reply.acks)
+            if self.outcome == "failed":
+                self.outcome = "jobs" if self.sent else "no_jobs" if reply.full else "refused"
             self._records.keep_copies(body, rendered)
             return rendered
         except BoincdockError as error:
             log.critical("from %s: %s", peer, error.message)
         except Exception:
             log.critical("from %s: unexpected error", peer, exc_info=True)
+        self.outcome = "failed"
         return outage("Server error: project is temporarily unable to answer", self.config.maintenance_delay)
 
     def _new_reply(self, request: SchedulerRequest | None) -> Reply:
@@ -91,6 +107,7 @@ class Scheduler:
         except MalformedRequest as error:
             reply = self._new_reply(None)
             reply.message(f"Incomplete or unreadable request: {error}")
+            self.outcome = "malformed"
             return reply, f"from {peer}: malformed request of {len(body)} bytes: {error}"
         # Not inside the transaction: a reference table read must not hold job locks.
         snapshot = self._snapshots.get(self.repo, self._clock(), self.config.non_cpu_intensive)
@@ -104,6 +121,7 @@ class Scheduler:
         if self._skip_for_no_work(request, snapshot):
             reply = self._new_reply(request)
             reply.message("Project has no tasks available")
+            self.outcome = "no_jobs"
             self._nucleus_extras(reply, request, snapshot)
             return reply, f"[HOST#{request.hostid}] from {peer}: no jobs, answered without database"
         last: list[Rpc] = []
@@ -123,15 +141,19 @@ class Scheduler:
 
         try:
             self.repo.transaction(serve)
-        except AbandonRpc as error:
+        except HostChangedError:
             # Whatever the windows lost while trying is free again.
             self.windows.forget()
             reply = self._new_reply(request)
-            reply.message(str(error), LOW, error.delay)
-            return reply, f"[HOST#{request.hostid}] from {peer}: {error}"
+            text = "Another request of this computer is being handled; it will try again."
+            reply.message(text, LOW, 60.0)
+            return reply, f"[HOST#{request.hostid}] from {peer}: {text}"
         except BaseException:
             self.windows.forget()
             raise
+        if last[0].reply.full and not last[0].reply.results_xml and not last[0].wants_jobs:
+            self.outcome = "contact"
+        self._lines = last[0].lines
         self._records.time_stats(last[0])
         return last[0].reply, self._summary(last[0])
 
@@ -294,11 +316,7 @@ class Scheduler:
 
     def keys(self) -> CodeSignKeys:
         """The code-signing keys, read again when the key directory changes."""
-        try:
-            stamp = (self.project.key_dir / "code_sign_public").stat().st_mtime_ns
-            stamp ^= self.project.key_dir.stat().st_mtime_ns
-        except OSError:
-            stamp = 0
+        stamp = changed(self._key_paths[0]) ^ changed(self._key_paths[1])
         if self._loaded_keys is None or self._loaded_keys[0] != stamp:
             self._loaded_keys = (stamp, self._keys())
         return self._loaded_keys[1]

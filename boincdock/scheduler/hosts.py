@@ -10,7 +10,7 @@ from boincdock.protocol.request_model import AMD, APPLE, INTEL, NVIDIA, Coproc
 from boincdock.scheduler.authenticate import public_cpid
 from boincdock.scheduler.facts import MB
 from boincdock.scheduler.model import Row, text_of
-from boincdock.scheduler.rpc import AbandonRpc, Rpc
+from boincdock.scheduler.rpc import Rpc
 
 _TEXTS = ("domain_name", "last_ip_addr", "p_vendor", "p_model", "os_name", "os_version", "product_name")
 _NUMBERS = ("timezone", "p_ncpus", "p_fpops", "p_iops", "p_membw", "m_nbytes", "m_cache", "m_swap", "d_total",
@@ -18,6 +18,7 @@ _NUMBERS = ("timezone", "p_ncpus", "p_fpops", "p_iops", "p_membw", "m_nbytes", "
             "connected_frac", "active_frac", "gpu_active_frac")
 _SHORT_GPU = {NVIDIA: "nvidia", AMD: "amd", INTEL: "intel", APPLE: "apple"}
 _MISC_LIMIT = 60000
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _MAX_INT = 2147483647
 
 
@@ -42,7 +43,7 @@ def misc_json(rpc: Rpc) -> str:
         }
     if request.dont_use_docker or request.dont_use_wsl:
         misc["config"] = {"dont_use_docker": request.dont_use_docker, "dont_use_wsl": request.dont_use_wsl}
-    text = json.dumps(misc, separators=(",", ":"), ensure_ascii=False)
+    text = _encode(misc)
     return text if len(text.encode()) <= _MISC_LIMIT else json.dumps({"client_version": misc["client_version"]})
 
 
@@ -108,21 +109,14 @@ def host_values(rpc: Rpc) -> Row:
 
 
 def save_host(rpc: Rpc) -> None:
-    """Write the host row; raises :class:`AbandonRpc` if another request of the host got in between."""
+    """Write the host row. If another request of the host got in between, HostChangedError is raised, here or when the
+    transaction ends."""
     old = rpc.host
     keys: Row = {
         "id": rpc.hostid, "old_seqno": old["rpc_seqno"], "old_time": old["rpc_time"],
         "rpc_seqno": 0 if rpc.reply.new_hostid else max(0, rpc.request.rpc_seqno), "rpc_time": rpc.now,
     }
-    values = host_values(rpc)
-    changed = any(
-        (text_of(old.get(name)) if isinstance(value, str) else old.get(name)) != value
-        for name, value in values.items()
-        if name != "nsame_ip_addr"
-    )
-    saved = rpc.repo.update_host({**values, **keys}) if changed else rpc.repo.touch_host(keys)
-    if not saved:
-        raise AbandonRpc("Another request of this computer is being handled; it will try again.", 60.0)
+    rpc.repo.update_host({**host_values(rpc), **keys})
 
 
 def day_offset(hostid: int) -> int:

@@ -43,9 +43,12 @@ def resend_lost_jobs(work: WorkRequest, chooser: VersionChooser, claimer: Claime
         if limit > 0 and rpc.resent >= limit:
             break
         rpc.debug("resend", "[RESULT#%d %s] is lost", row["resultid"], row["name"])
-        if _resend(work, chooser, claimer, row):
+        resent = _resend(work, chooser, claimer, row)
+        if resent:
             rpc.resent += 1
             rpc.low(f"Resent lost task {row['name']}")
+        elif resent is None:
+            rpc.debug("resend", "[RESULT#%d %s] is being changed just now; next time", row["resultid"], row["name"])
         else:
             grace = rpc.config.report_grace_period
             rpc.repo.expire_job(rpc.hostid, row["resultid"], row["workunitid"], rpc.now - 1 + grace)
@@ -53,7 +56,8 @@ def resend_lost_jobs(work: WorkRequest, chooser: VersionChooser, claimer: Claime
             log.info("[HOST#%d] [RESULT#%d %s] lost job not resent", rpc.hostid, row["resultid"], row["name"])
 
 
-def _resend(work: WorkRequest, chooser: VersionChooser, claimer: Claimer, row: Row) -> bool:
+def _resend(work: WorkRequest, chooser: VersionChooser, claimer: Claimer, row: Row) -> bool | None:
+    """Whether the job was sent again; None if somebody else holds it just now, which is no reason to give it up."""
     rpc = work.rpc
     app = rpc.snapshot.apps.get(row["appid"])
     if app is None or row["error_mask"] or row["canonical_resultid"]:
@@ -71,7 +75,9 @@ def _resend(work: WorkRequest, chooser: VersionChooser, claimer: Claimer, row: R
     if bound is None:
         return False
     locked = rpc.repo.lock_lost_job(rpc.hostid, job.resultid)
-    return locked is not None and claimer.claim(locked, job, best, bound, old_state=ServerState.IN_PROGRESS)
+    if locked is None:
+        return None
+    return claimer.claim(locked, job, best, bound, old_state=ServerState.IN_PROGRESS)
 
 
 def _bound(work: WorkRequest, job: Job, best: BestVersion, row: Row) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from boincdock.scheduler.hosts import host_columns
 from boincdock.scheduler.model import Row, text_of
+from boincdock.scheduler.repository import HostChangedError
 
 T = TypeVar("T")
 
@@ -152,16 +153,12 @@ class MemoryRepository:
     def insert_host(self, values: Row) -> int:
         return int(self.add("host", **values)["id"])
 
-    def update_host(self, values: Row) -> bool:
+    def update_host(self, values: Row) -> None:
         self._called("update_host")
         row = self.one("host", id=values["id"], rpc_seqno=values["old_seqno"], rpc_time=values["old_time"])
-        if row is not None:
-            row.update({k: v for k, v in values.items() if not k.startswith("old_")})
-        return row is not None
-
-    def touch_host(self, values: Row) -> bool:
-        row = self.one("host", id=values["id"])
-        return self.update_host({**values, "nsame_ip_addr": row["nsame_ip_addr"] + 1 if row else 0})
+        if row is None:
+            raise HostChangedError
+        row.update({k: v for k, v in values.items() if not k.startswith("old_")})
 
     def hav_rows(self, hostid: int) -> list[Row]:
         return [dict(r) for r in self.find("host_app_version", host_id=hostid)]
@@ -224,8 +221,11 @@ class MemoryRepository:
             if row["id"] in set(ids):
                 row["transition_time"] = now
 
-    def store_report(self, values: Row) -> bool:
-        self._called("store_report")
+    def store_reports(self, reports: Sequence[Row]) -> list[bool]:
+        self._called("store_reports")
+        return [self._store_report(values) for values in reports]
+
+    def _store_report(self, values: Row) -> bool:
         row = self.one("result", id=values["id"], server_state=values["old_state"], outcome=values["old_outcome"],
                        received_time=0)
         if row is not None:
@@ -333,19 +333,16 @@ class MemoryRepository:
     def had_by_host(self, workunitids: Sequence[int], hostid: int) -> set[int]:
         return {r["workunitid"] for r in self.find("result", hostid=hostid) if r["workunitid"] in set(workunitids)}
 
-    def claim_workunit(self, values: Row) -> bool:
+    def claim_workunit(self, values: Row) -> None:
         row = self.one("workunit", id=values["id"])
-        if row is None:
-            return False
+        assert row is not None
         row["transition_time"] = min(row["transition_time"], values["time"])
         row.update({k: v for k, v in values.items() if k not in ("id", "time")})
-        return True
 
-    def claim_result(self, values: Row) -> bool:
+    def claim_result(self, values: Row) -> None:
         self._called("claim_result")
         row = self.one("result", id=values["id"], server_state=values["old_state"])
-        if row is not None:
-            row.update(server_state=4, hostid=values["hostid"], userid=values["userid"], sent_time=values["now"],
-                       report_deadline=values["deadline"], flops_estimate=values["flops_estimate"],
-                       app_version_id=values["app_version_id"])
-        return row is not None
+        assert row is not None
+        row.update(server_state=4, hostid=values["hostid"], userid=values["userid"], sent_time=values["now"],
+                   report_deadline=values["deadline"], flops_estimate=values["flops_estimate"],
+                   app_version_id=values["app_version_id"])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 Row = dict[str, Any]
@@ -155,7 +156,7 @@ class Job:
     @classmethod
     def of(cls, row: Row) -> Job:
         """From a row of the queries ``scheduler_jobs.candidates`` and ``host_jobs``."""
-        return cls(*(row[name] for name in _JOB_COLUMNS))
+        return cls(*_job_columns(row))
 
 
 _JOB_COLUMNS = (
@@ -163,6 +164,7 @@ _JOB_COLUMNS = (
     "rsc_memory_bound", "rsc_disk_bound", "rsc_bandwidth_bound", "delay_bound", "batch", "hr_class",
     "app_version_id", "app_version_num", "min_quorum", "target_nresults", "size_class", "keywords",
 )
+_job_columns = itemgetter(*_JOB_COLUMNS)
 
 
 @dataclass(slots=True)

@@ -111,11 +111,22 @@ def _kinds() -> dict[str, str]:
 _KINDS = _kinds()
 
 
+def element_kind(name: str) -> str | None:
+    """How the value of an element of ``<plan_class>`` is read: ``s``, ``b``, ``i``, ``d``, ``re``, ``feature``,
+    ``exclude``; None if there is no such element."""
+    return _KINDS.get(name)
+
+
+def _where(scan: Scanner, back: int = 0) -> str:
+    line = scan.data.count(b"\n", 0, max(0, scan.pos - back)) + 1
+    return f"plan_class_spec.xml, line {line}"
+
+
 def _regex(text: str, tag: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise ConfigError(f"plan_class_spec.xml: <{tag}> {text!r}: {error}") from None
+        raise ConfigError(f"<{tag}> {text!r}: {error}") from None
 
 
 def _apply(spec: PlanClass, tag: str, raw: bytes) -> None:
@@ -143,20 +154,24 @@ def _apply(spec: PlanClass, tag: str, raw: bytes) -> None:
 
 def _plan_class(scan: Scanner) -> PlanClass:
     spec = PlanClass()
+    opened = _where(scan)
     while True:
         event = scan.event()
         if event is None:
-            raise ConfigError("plan_class_spec.xml: a <plan_class> has no </plan_class>")
+            raise ConfigError(f"{opened}: a <plan_class> has no </plan_class>")
         kind, name, text = event
         tag = name.decode("latin-1")
         if kind == LEAF:
-            _apply(spec, tag, text)
+            try:
+                _apply(spec, tag, text)
+            except ConfigError as error:
+                raise ConfigError(f"{_where(scan)}: {error.message}") from None
         elif kind == FLAG and _KINDS.get(tag) == "b":
             setattr(spec, tag, True)
         elif kind == CLOSE and name == b"plan_class":
             return spec
         elif (kind == OPEN and name == b"plan_class") or (kind == CLOSE and name == b"plan_classes"):
-            raise ConfigError(f"plan_class_spec.xml: <plan_class> {spec.name!r} has no </plan_class>")
+            raise ConfigError(f"{opened}: <plan_class> {spec.name!r} has no </plan_class>")
 
 
 def parse_plan_classes(data: bytes) -> dict[str, PlanClass]:
@@ -171,13 +186,13 @@ def parse_plan_classes(data: bytes) -> dict[str, PlanClass]:
         event = scan.event()
     classes: dict[str, PlanClass] = {}
     if event is None or event[1] != b"plan_classes" or event[0] not in (OPEN, LEAF):
-        raise ConfigError("plan_class_spec.xml: the root element is not <plan_classes>")
+        raise ConfigError(f"{_where(scan, 1)}: the root element is not <plan_classes>")
     if event[0] == LEAF:
         return classes
     while True:
         event = scan.event()
         if event is None:
-            raise ConfigError("plan_class_spec.xml: no </plan_classes>")
+            raise ConfigError(f"{_where(scan, 1)}: no </plan_classes>")
         if event[0] == CLOSE and event[1] == b"plan_classes":
             return classes
         if event[0] == OPEN and event[1] == b"plan_class":

@@ -65,26 +65,47 @@ def handle_reports(rpc: Rpc) -> None:
     # Workunits before results, in ascending order: the transitioner locks them the same way.
     if accepted:
         rpc.repo.wake_workunits([row["workunitid"] for row in accepted], rpc.now)
-    for row in accepted:
-        if not _store(rpc, row, reports[row["name"]]):
-            # Somebody, e.g. the transitioner's timeout, was faster: judge the row as it is now.
-            fresh = [r for r in rpc.repo.results_by_name([row["name"]]) if r["name"] == row["name"]]
-            if fresh and _acceptable(rpc, fresh[0], owners):
-                _store(rpc, fresh[0], reports[row["name"]])
+    late = _store(rpc, accepted, reports)
+    if late:
+        # Somebody, e.g. the transitioner's timeout, was faster: judge the rows as they are now.
+        fresh = {row["name"]: row for row in rpc.repo.results_by_name([row["name"] for row in late])}
+        again = [fresh[row["name"]] for row in late if row["name"] in fresh]
+        _store(rpc, [row for row in again if _acceptable(rpc, row, owners)], reports)
     rpc.reply.acks += names
 
 
-def _store(rpc: Rpc, row: Row, report: ReportedResult) -> bool:
-    """Write one report; False if the row is not any more as it was read."""
+def _store(rpc: Rpc, rows: list[Row], reports: dict[str, ReportedResult]) -> list[Row]:
+    """Write reports; the rows that are not any more as they were read."""
+    late = []
+    stored = rpc.repo.store_reports([_report_values(rpc, row, reports[row["name"]]) for row in rows]) if rows else []
+    for row, done in zip(rows, stored, strict=True):
+        report = reports[row["name"]]
+        if not done:
+            log.info("[HOST#%d] [RESULT#%d %s] changed while being reported", rpc.hostid, row["id"], row["name"])
+            late.append(row)
+            continue
+        success = _is_success(report)
+        rpc.log("[HOST#%d] [RESULT#%d %s] got result (%s)", rpc.hostid, row["id"], row["name"],
+                "success" if success else f"error: state={report.client_state} exit_status={report.exit_status}")
+        _adjust_quota(rpc, row, success, report.exit_status)
+    return late
+
+
+def _is_success(report: ReportedResult) -> bool:
+    return report.client_state == ClientState.FILES_UPLOADED and report.exit_status == 0
+
+
+def _report_values(rpc: Rpc, row: Row, report: ReportedResult) -> Row:
+    """What a report sets in the result's row, if that still is as it was read."""
     version = rpc.snapshot.version_by_id.get(row["app_version_id"])
     elapsed, cpu = repair_times(
         report.elapsed_time, report.cpu_time,
         version is not None and not is_multithreaded(version.plan_class),
         rpc.now - row["sent_time"], rpc.request.host.p_ncpus,
     )
-    success = report.client_state == ClientState.FILES_UPLOADED and report.exit_status == 0
+    success = _is_success(report)
     stderr = b"" if success and rpc.config.dont_store_success_stderr else report.stderr_out[:_MAX_BLOB]
-    stored = rpc.repo.store_report({
+    return {
         "id": row["id"], "old_state": row["server_state"], "old_outcome": row["outcome"], "hostid": rpc.hostid,
         "teamid": rpc.user.teamid, "received_time": rpc.now, "client_state": report.client_state,
         "cpu_time": cpu, "elapsed_time": elapsed, "exit_status": report.exit_status,
@@ -93,14 +114,7 @@ def _store(rpc: Rpc, row: Row, report: ReportedResult) -> bool:
         "xml_doc_out": report.xml_doc_out,
         "outcome": int(Outcome.SUCCESS if success else Outcome.CLIENT_ERROR),
         "validate_state": int(ValidateState.INIT if success else ValidateState.INVALID),
-    })
-    if not stored:
-        log.info("[HOST#%d] [RESULT#%d %s] changed while being reported", rpc.hostid, row["id"], row["name"])
-        return False
-    log.info("[HOST#%d] [RESULT#%d %s] got result (%s)", rpc.hostid, row["id"], row["name"],
-             "success" if success else f"error: state={report.client_state} exit_status={report.exit_status}")
-    _adjust_quota(rpc, row, success, report.exit_status)
-    return True
+    }
 
 
 def _adjust_quota(rpc: Rpc, row: Row, success: bool, exit_status: int) -> None:

@@ -9,13 +9,25 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from boincdock.db import Connection
+from boincdock.db import Connection, RetryableError
 from boincdock.db.connector import chunks
 from boincdock.scheduler.model import HAV_COLUMNS, Row, text_of
 
 T = TypeVar("T")
 _IN = 500
 """Longest IN list."""
+
+_REPORTS = 20
+"""Reports written in one packet: each may hold 128 KiB."""
+
+
+class HostChangedError(Exception):
+    """Another request of the same host was handled meanwhile; nothing of this one was kept."""
+
+
+def _lost_claim() -> Exception:
+    """A job that was locked is not any more what it was: cannot be, unless locks are lost."""
+    return RetryableError("database: a locked job changed")
 
 
 class Repository(Protocol):
@@ -74,12 +86,9 @@ class Repository(Protocol):
         """Create a host; its id."""
         ...
 
-    def update_host(self, values: Row) -> bool:
-        """Write a host unless another request did so since it was read (``old_seqno``, ``old_time``)."""
-        ...
-
-    def touch_host(self, values: Row) -> bool:
-        """The same when nothing about the machine changed."""
+    def update_host(self, values: Row) -> None:
+        """Write a host. If another request did so since it was read (``old_seqno``, ``old_time``), raises
+        :class:`HostChangedError`, now or when the transaction ends."""
         ...
 
     def hav_rows(self, hostid: int) -> list[Row]:
@@ -134,8 +143,8 @@ class Repository(Protocol):
         """transition_time = now."""
         ...
 
-    def store_report(self, values: Row) -> bool:
-        """Write a report if the result still has its old state."""
+    def store_reports(self, reports: Sequence[Row]) -> list[bool]:
+        """Write each report whose result still has its old state; which did."""
         ...
 
     def abandon_jobs(self, hostid: int, now: int) -> int:
@@ -221,12 +230,12 @@ class Repository(Protocol):
         """Workunits of which the host has had a result."""
         ...
 
-    def claim_workunit(self, values: Row) -> bool:
-        """transition_time; with ``hr_class`` in ``values`` also what the workunit gets committed to."""
+    def claim_workunit(self, values: Row) -> None:
+        """transition_time of a locked workunit; with ``hr_class`` in ``values`` also what it gets committed to."""
         ...
 
-    def claim_result(self, values: Row) -> bool:
-        """Give a result to a host if it still has ``old_state``."""
+    def claim_result(self, values: Row) -> None:
+        """Give a locked result to a host."""
         ...
 
 
@@ -263,7 +272,8 @@ class SqlRepository:
     # ---- accounts and hosts
 
     def host_with_owner(self, hostid: int) -> Row | None:
-        row = self.db.one("scheduler.host_with_owner", id=hostid)
+        rows = self.db.prepared("scheduler.host_with_owner", id=hostid)
+        row = rows[0] if rows else None
         if row is not None:
             try:
                 row["hav"] = [dict(zip(HAV_COLUMNS, v, strict=True)) for v in json.loads(row["hav"] or "[]")]
@@ -290,38 +300,35 @@ class SqlRepository:
     def insert_host(self, values: Row) -> int:
         return self.db.insert("scheduler.insert_host", **values)
 
-    def update_host(self, values: Row) -> bool:
-        return self.db.run("scheduler.update_host", **values) == 1
-
-    def touch_host(self, values: Row) -> bool:
-        return self.db.run("scheduler.touch_host", **values) == 1
+    def update_host(self, values: Row) -> None:
+        self.db.defer("scheduler.update_host", HostChangedError, **values)
 
     def hav_rows(self, hostid: int) -> list[Row]:
         return self.db.all("scheduler.hav_rows", hostid=hostid)
 
     def hav_new_day(self, hostid: int) -> None:
-        self.db.run("scheduler.hav_new_day", hostid=hostid)
+        self.db.defer("scheduler.hav_new_day", None, hostid=hostid)
 
     def hav_init_quota(self, hostid: int, quota: int) -> None:
-        self.db.run("scheduler.hav_init_quota", hostid=hostid, quota=quota)
+        self.db.defer("scheduler.hav_init_quota", None, hostid=hostid, quota=quota)
 
     def hav_sent(self, hostid: int, app_version_id: int, n: int) -> None:
-        self.db.run("scheduler.hav_sent", hostid=hostid, app_version_id=app_version_id, n=n)
+        self.db.defer("scheduler.hav_sent", None, hostid=hostid, app_version_id=app_version_id, n=n)
 
     def hav_success(self, hostid: int, app_version_id: int, quota: int) -> None:
-        self.db.run("scheduler.hav_success", hostid=hostid, app_version_id=app_version_id, quota=quota)
+        self.db.defer("scheduler.hav_success", None, hostid=hostid, app_version_id=app_version_id, quota=quota)
 
     def hav_error(self, hostid: int, app_version_id: int, quota: int) -> None:
         if quota:
-            self.db.run("scheduler.hav_error", hostid=hostid, app_version_id=app_version_id, quota=quota)
+            self.db.defer("scheduler.hav_error", None, hostid=hostid, app_version_id=app_version_id, quota=quota)
         else:
-            self.db.run("scheduler.hav_error_no_quota", hostid=hostid, app_version_id=app_version_id)
+            self.db.defer("scheduler.hav_error_no_quota", None, hostid=hostid, app_version_id=app_version_id)
 
     def set_user_global_prefs(self, userid: int, prefs: str) -> None:
-        self.db.run("scheduler.set_user_global_prefs", id=userid, prefs=prefs)
+        self.db.defer("scheduler.set_user_global_prefs", None, id=userid, prefs=prefs)
 
     def set_user_cpid(self, userid: int, cpid: str) -> None:
-        self.db.run("scheduler.set_user_cpid", id=userid, cpid=cpid)
+        self.db.defer("scheduler.set_user_cpid", None, id=userid, cpid=cpid)
 
     # ---- trickles
 
@@ -350,10 +357,14 @@ class SqlRepository:
 
     def wake_workunits(self, ids: Sequence[int], now: int) -> None:
         for part in chunks(sorted(set(ids)), _IN):
-            self.db.run("scheduler_jobs.wake_workunits", ids=part, now=now)
+            self.db.defer("scheduler_jobs.wake_workunits", None, ids=part, now=now)
 
-    def store_report(self, values: Row) -> bool:
-        return self.db.run("scheduler_jobs.store_report", **values) == 1
+    def store_reports(self, reports: Sequence[Row]) -> list[bool]:
+        return [
+            count == 1
+            for part in chunks(reports, _REPORTS)
+            for count in self.db.run_each([("scheduler_jobs.store_report", values) for values in part])
+        ]
 
     def abandon_jobs(self, hostid: int, now: int) -> int:
         rows = self.db.all("scheduler_jobs.in_progress_of_host", hostid=hostid)
@@ -374,8 +385,8 @@ class SqlRepository:
         ]
 
     def expire_job(self, hostid: int, resultid: int, workunitid: int, deadline: int) -> None:
-        self.db.run("scheduler_jobs.soonest_transition", id=workunitid, time=deadline)
-        self.db.run("scheduler_jobs.expire_result", id=resultid, hostid=hostid, deadline=deadline)
+        self.db.defer("scheduler_jobs.soonest_transition", None, id=workunitid, time=deadline)
+        self.db.defer("scheduler_jobs.expire_result", None, id=resultid, hostid=hostid, deadline=deadline)
 
     def top_priority(self, appid: int, below: int | None = None) -> int | None:
         if below is None:
@@ -440,9 +451,9 @@ class SqlRepository:
         rows = self.db.all("scheduler_jobs.had_by_host", ids=workunitids, hostid=hostid) if workunitids else []
         return {row["workunitid"] for row in rows}
 
-    def claim_workunit(self, values: Row) -> bool:
+    def claim_workunit(self, values: Row) -> None:
         name = "commit_workunit" if "hr_class" in values else "claim_workunit"
-        return self.db.run(f"scheduler_jobs.{name}", **values) == 1
+        self.db.defer(f"scheduler_jobs.{name}", _lost_claim, **values)
 
-    def claim_result(self, values: Row) -> bool:
-        return self.db.run("scheduler_jobs.claim_result", **values) == 1
+    def claim_result(self, values: Row) -> None:
+        self.db.defer("scheduler_jobs.claim_result", _lost_claim, **values)

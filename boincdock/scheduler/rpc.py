@@ -25,14 +25,6 @@ class StopRpc(Exception):
     """The RPC ends here; the reply holds what to say. What was written so far is kept."""
 
 
-class AbandonRpc(Exception):
-    """The RPC ends here and everything written is rolled back; the reply becomes this text, low priority."""
-
-    def __init__(self, text: str, delay: float) -> None:
-        super().__init__(text)
-        self.delay = delay
-
-
 @dataclass(slots=True)
 class User:
     """The account of the request (columns ``u_*`` of the queries)."""
@@ -99,6 +91,8 @@ class Rpc:
     """Done after all workunits and results, in the lock order of spec 03 section 18."""
     user_writes: list[Callable[[], None]] = field(default_factory=list)
     """Done last, for the same reason."""
+    lines: list[str] = field(default_factory=list)
+    """For the log, once the transaction is committed."""
 
     @property
     def venue(self) -> str:
@@ -133,6 +127,11 @@ class Rpc:
             hr_class(kind, self.request.host) if kind else 0,
             tuple(sorted(others)) if app.homogeneous_app_version else (),
         )
+
+    def log(self, text: str, *args: object) -> None:
+        """A line for the log that is true only if the transaction is committed."""
+        if log.isEnabledFor(logging.INFO):
+            self.lines.append(text % args)
 
     def debug(self, flag: str, text: str, *args: object) -> None:
         """A log line for operators who set ``debug_<flag>`` in config.xml."""

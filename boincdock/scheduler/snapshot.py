@@ -11,6 +11,7 @@ from boincdock.scheduler.buda import Variant, load_variants
 from boincdock.scheduler.model import App, AppVersion, Row, core_version, proc_type_of_plan_class, text_of
 from boincdock.scheduler.plan_class import PlanClasses
 from boincdock.scheduler.repository import Repository
+from boincdock.scheduler.stamps import changed
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class SnapshotCache:
 
     def __init__(self, project_dir: Path) -> None:
         self._dir = project_dir
-        self._trigger = project_dir / "reread_db"
+        self._trigger = str(project_dir / "reread_db")
         self._snapshot: Snapshot | None = None
         self._read_at = 0.0
         self._touched = 0
@@ -176,7 +177,7 @@ class SnapshotCache:
 
     def get(self, repo: Repository, now: float, all_nci: bool = False) -> Snapshot:
         """The snapshot, at most MAX_AGE seconds old. ``now`` is a monotonic clock in seconds."""
-        touched = self._trigger_time()
+        touched = changed(self._trigger)
         if self._snapshot is None or touched != self._touched or now - self._read_at > MAX_AGE:
             if not self._percentiles_at or now - self._percentiles_at > PERCENTILE_AGE:
                 self._percentiles = repo.flops_percentiles() or (3.3e9, 3.3e9)
@@ -184,9 +185,3 @@ class SnapshotCache:
             self._snapshot = build_snapshot(repo, self._dir, self._percentiles, all_nci)
             self._read_at, self._touched = now, touched
         return self._snapshot
-
-    def _trigger_time(self) -> int:
-        try:
-            return self._trigger.stat().st_mtime_ns
-        except OSError:
-            return 0

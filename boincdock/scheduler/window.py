@@ -16,6 +16,9 @@ from boincdock.scheduler.repository import Repository
 WINDOW = 200
 """Jobs in a full window."""
 
+SMALL_WINDOW = 40
+"""Jobs in the window of a process that sends few: each is read anew every MAX_AGE."""
+
 HEAD = 4096
 """How far from the front of the queue a window may start: processes spread over this many jobs."""
 
@@ -52,6 +55,9 @@ class _AppWindow:
     read_at: float = -1e9
     complete: bool = True
     reach: int = HEAD
+    size: int = WINDOW
+    depth: int = MAX_REACH
+    """Where the queue ended when a look went beyond that."""
     unsuitable: bool = False
     """A host that looked through all of the window found nothing for it."""
     place: tuple[int, int] | None = None
@@ -76,8 +82,8 @@ class JobWindows:
         self._size, self._head = window, head
         self._windows: dict[tuple[int, HostKind], _AppWindow] = {}
 
-    def jobs(self, repo: Repository, app: App, kind: HostKind, clock: float) -> list[Job]:
-        """Candidates of an app for a kind of host, highest priority first."""
+    def jobs(self, repo: Repository, app: App, kind: HostKind, clock: float, wanted: int = 0) -> list[Job]:
+        """Candidates of an app for a kind of host, highest priority first; more than ``wanted`` if there are."""
         window = self._windows.get((app.id, kind))
         if window is None:
             if len(self._windows) >= MAX_WINDOWS:
@@ -91,17 +97,27 @@ class JobWindows:
             # A window that held all there was need not be read again just because it drained.
             if window.complete and not window.jobs and age < EMPTY_AGE:
                 stale = False
+        small = window.size < self._size and not window.complete
+        if small and (wanted >= len(window.jobs) or window.unsuitable):
+            window.size, stale = self._size, True
+        elif stale and window.filled and age >= MAX_AGE:
+            window.size = max(SMALL_WINDOW, 4 * (window.filled - len(window.jobs)))
+        elif stale:
+            window.size = 2 * window.size
+        window.size = min(window.size, self._size)
         if stale:
             self._fill(repo, app, kind, window)
             window.read_at = clock
         return list(window.jobs.values())
 
-    def unsuitable(self, appid: int, kind: HostKind) -> None:
+    def unsuitable(self, appid: int, kind: HostKind) -> bool:
         """A host found nothing in this window: look further down the queue at the next refill, lest jobs that
-        nobody takes hide better ones."""
+        nobody takes hide better ones. True: it was a small one, and will be a full one at the next look."""
         window = self._windows.get((appid, kind))
-        if window is not None:
-            window.unsuitable = True
+        if window is None:
+            return False
+        window.unsuitable = True
+        return window.size < self._size and not window.complete
 
     def known_empty(self, appids: Iterable[int], clock: float) -> bool:
         """Whether a look at the database less than EMPTY_AGE ago found no job of any of these apps."""
@@ -143,26 +159,32 @@ class JobWindows:
 
     def _fill_any(self, repo: Repository, appid: int, window: _AppWindow) -> None:
         priority = repo.top_priority(appid)
-        while priority is not None and len(window.jobs) < self._size:
-            wanted = self._size - len(window.jobs)
-            skip = self._rng.randrange(0, window.reach - self._head + 1, self._head)
-            ids = repo.head_ids(appid, priority, self._head, skip=skip)
-            if skip and not ids:
-                # Beyond the end: the queue is shorter than that.
-                window.reach = max(self._head, skip)
-                ids = repo.head_ids(appid, priority, self._head)
-            if skip:
-                window.complete = False
-            if len(ids) > wanted:
-                # Another process starts elsewhere, so that they do not fight for the same rows.
-                slots = (len(ids) + wanted - 1) // wanted
-                start = min(self._rng.randrange(slots) * wanted, len(ids) - wanted)
-                ids = ids[start : start + wanted]
-                window.complete = False
+        while priority is not None and len(window.jobs) < window.size:
+            ids = self._somewhere(repo, appid, priority, window.size - len(window.jobs), window)
             for row in sorted(repo.candidates(ids), key=lambda r: int(r["resultid"])):
                 window.jobs[row["resultid"]] = Job.of(row)
-            if len(window.jobs) < self._size:
+            if len(window.jobs) < window.size:
                 priority = repo.top_priority(appid, below=priority)
+
+    def _somewhere(self, repo: Repository, appid: int, priority: int, wanted: int, window: _AppWindow) -> list[int]:
+        """Ids of ``wanted`` unsent jobs in a row, from a random place within reach: another process starts elsewhere,
+        so that they do not fight for the same rows."""
+        skip = self._place(min(window.reach, window.depth), wanted)
+        ids = repo.head_ids(appid, priority, wanted, skip=skip)
+        while skip and len(ids) < wanted:
+            # At or beyond the end: the queue is shorter than that.
+            window.depth = skip + len(ids)
+            skip = self._place(window.depth, wanted) if ids else self._rng.randrange(skip)
+            ids = repo.head_ids(appid, priority, wanted, skip=skip)
+        if skip + len(ids) >= window.depth:
+            window.depth = 2 * (skip + wanted)
+        window.complete = window.complete and not skip and len(ids) < wanted
+        return ids
+
+    def _place(self, length: int, wanted: int) -> int:
+        """A random start; the first and the last job are not much less likely to be in the window than others."""
+        last = max(0, length - wanted)
+        return min(max(0, self._rng.randrange(-(wanted // 2), last + wanted // 2 + 1)), last)
 
     def _fill_kind(self, repo: Repository, appid: int, kind: HostKind, window: _AppWindow) -> None:
         """Search the queue in order for jobs whose commitment suits; go on next time where this look ended."""
@@ -175,11 +197,11 @@ class JobWindows:
             if priority is None:
                 return
             ids = repo.head_ids(appid, priority, self._head, after=after)
-            wanted = self._size - len(window.jobs)
+            wanted = window.size - len(window.jobs)
             rows = repo.candidates_between(appid, priority, ids[0], ids[-1], classes, versions, wanted) if ids else []
             for row in rows:
                 window.jobs[row["resultid"]] = Job.of(row)
-            if len(window.jobs) >= self._size:
+            if len(window.jobs) >= window.size:
                 # Plenty, so the next look may start at the front again, where the oldest jobs are.
                 window.complete = False
                 return

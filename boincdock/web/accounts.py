@@ -148,9 +148,8 @@ class Accounts:
 
     def invite_pattern(self, from_client: bool) -> str:
         """The regular expression invitation codes must match; empty if none are asked for."""
-        extra = self._project.config.extra
-        general = extra.get("invite_codes", "")
-        return extra.get("invite_codes_rpc", general) if from_client else general
+        config = self._project.config
+        return str((from_client and config.invite_codes_rpc) or config.invite_codes)
 
     def check_invite(self, code: str, from_client: bool) -> None:
         """−1 unless the code is one of the project's."""

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
 from jinja2 import StrictUndefined
@@ -15,7 +16,7 @@ from boincdock.config import Project
 from boincdock.db import connect
 from boincdock.errors import DatabaseError
 from boincdock.protocol import account_xml as ax
-from boincdock.web import account, computing, home, rpc
+from boincdock.web import account, badge_images, computing, home, own, rpc
 from boincdock.web.accounts import AccountError, Accounts
 from boincdock.web.passwords import Passwords
 from boincdock.web.ratelimit import FileRateLimiter, RateLimiter
@@ -34,7 +35,8 @@ Environ = dict[str, Any]
 
 
 class SqueezeSlashes:
-    """WSGI wrapper that makes one slash of several in the path (spec 06 section 1.1: Android's URLs)."""
+    """WSGI wrapper that makes one slash of several in the path (spec 06 section 1.1: Android's URLs), and proper
+    query strings of those with bare bytes, which the framework cannot decode."""
 
     def __init__(self, inner: Callable[..., Iterable[bytes]]) -> None:
         self._inner = inner
@@ -42,6 +44,9 @@ class SqueezeSlashes:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The wrapped application's answer."""
         environ["PATH_INFO"] = re.sub(r"//+", "/", environ.get("PATH_INFO") or "")
+        query = environ.get("QUERY_STRING") or ""
+        if not query.isascii():
+            environ["QUERY_STRING"] = quote(query, safe="%&=+;/?:@!$'()*,~-._[]", encoding="latin-1")
         return self._inner(environ, start_response)
 
 
@@ -61,7 +66,8 @@ def create_app(project: Project, store: WebStore | None = None, limiter: RateLim
                clock: Callable[[], float] = time.time, password_cost: int = 10) -> Flask:
     """The public site of a project as a WSGI application that works below any mount point."""
     app = base_app(build_site(project, store, limiter, clock, password_cost))
-    for blueprint in (home.blueprint, account.blueprint, computing.blueprint, rpc.blueprint):
+    for blueprint in (home.blueprint, own.blueprint, account.blueprint, computing.blueprint, rpc.blueprint,
+                      badge_images.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_closed)
     return app
@@ -108,7 +114,8 @@ def _context() -> dict[str, Any]:
     return {"blueprints": list(current_app.blueprints), "project_name": here.name,
             "project_url": here.master_url, "viewer": viewer(), "form_token": here.sessions.form_token,
             "config": here.project.config, "now": here.now(), "version_text": boincdock.__version__,
-            "asset": _asset, "page_stopped": here.stopped()}
+            "asset": _asset, "logo": own.logo() or _asset("logo.svg"), "own_pages": own.pages(),
+            "page_stopped": here.stopped()}
 
 
 def _asset(name: str) -> str:

@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, abort, g, make_response, render_te
 
 from boincdock.config import Project
 from boincdock.enums import WuError
+from boincdock.web import metrics
 from boincdock.web.app import base_app, build_site
 from boincdock.web.passwords import check_htpasswd
 from boincdock.web.ratelimit import Limit, RateLimiter, network_of
@@ -38,6 +39,7 @@ def create_ops_app(project: Project, store: WebStore | None = None, limiter: Rat
     """The ops site as a WSGI application."""
     app = base_app(build_site(project, store, limiter, clock, password_cost))
     app.register_blueprint(blueprint)
+    metrics.install(app)
     app.before_request(_authenticate)
     return app
 
@@ -54,7 +56,7 @@ def _credentials() -> tuple[str, str] | None:
 
 
 def _authenticate() -> Response | None:
-    if request.endpoint == "static":
+    if request.endpoint == "static" or metrics.is_open():
         return None
     here, given = site(), _credentials()
     g.operator = ""

@@ -146,7 +146,7 @@ def test_what_is_no_version(project: Project, db: Connection, capsys: pytest.Cap
     captured = capsys.readouterr()
     assert "apps/sieve/beta is no version number" in captured.out
     for words in ("below 100", "no platform sparc-sun-solaris", "second '__'", "exactly one file must be the main",
-                  "no app of this name", "data_x6 is listed in version.xml but not in the folder"):
+                  "no app of this name", "line 1: data_x6 is listed but not in the folder"):
         assert words in captured.err
     assert versions(db) == []
 

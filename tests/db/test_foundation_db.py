@@ -1,7 +1,11 @@
 """Connector and migrations on a real MariaDB (docs/architecture.md)."""
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -140,3 +144,61 @@ def test_lists_bind_and_a_lost_connection_is_remade_outside_a_transaction(
         db.all(by_ids, ids=ids)
     assert not db.in_transaction
     assert db.all(by_ids, ids=ids)
+
+
+def test_all_bytes_and_characters_come_back(db: Connection, query) -> None:
+    db.raw().cursor().execute("CREATE TABLE IF NOT EXISTS bytes_test (id INT AUTO_INCREMENT PRIMARY KEY, b MEDIUMBLOB,"
+                              " t TEXT, f DOUBLE, n INT)")
+    add = query("bytes", "INSERT INTO bytes_test (b, t, f, n) VALUES (:b, :t, :f, :n)")
+    get = query("bytes_get", "SELECT b, t, f, n FROM bytes_test WHERE id = :id")
+    text = "'\"\\\n\r\t\x00\x1a%s %(b)s %% ü€𝄞"
+    row = {"b": bytes(range(256)) * 3, "t": text, "f": 0.1 + 0.2, "n": None}
+    try:
+        assert db.one(get, id=db.insert(add, **row)) == row
+        rows = [{"b": bytes([n % 256]) * 3000, "t": str(n), "f": n / 3} for n in range(1000)]
+        made = db.insert_many(add, rows, {"n": 9})
+        assert len(made) > 1, "longer than one statement"
+        assert sum(count for count, _ in made) == 1000
+        first = made[0][1]
+        assert db.one(get, id=first + 999) == rows[999] | {"n": 9}
+        assert db.one(get, id=made[1][1]) == rows[made[0][0]] | {"n": 9}
+    finally:
+        db.raw().cursor().execute("DROP TABLE bytes_test")
+
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_the_socket_that_db_socket_names_is_used_for_its_host_only(
+        db_settings: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decision 0118: a Unix socket that leads to the test's database counts who comes through it."""
+    host, _, port = db_settings.db_host.partition(":")
+    path = tmp_path / "mysqld.sock"
+    through: list[int] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = listener.accept()[0]
+                far = socket.create_connection((host, int(port)))
+                through.append(1)
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=_forward, args=pair, daemon=True).start()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        for value, used in (("", 0), (f"{host}={path}", 1), (f"other={path}", 0),
+                            (f"{host}={path}.missing", 0)):
+            monkeypatch.setenv("DB_SOCKET", value)
+            through.clear()
+            connection = connect(db_settings)
+            assert isinstance(connection.all("apps.apps"), list)
+            connection.close()
+            assert len(through) == used, value
+        listener.shutdown(socket.SHUT_RDWR)

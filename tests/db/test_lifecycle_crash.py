@@ -12,7 +12,8 @@ from lifecycle_world import T, World, execute, insert, update
 
 from boincdock.db import Connection, connect
 from boincdock.errors import DatabaseError
-from boincdock.lifecycle.assimilators import DummyAssimilator
+from boincdock.lifecycle.assimilators import DummyAssimilator, ResultsAssimilator
+from boincdock.lifecycle.file_deleter import FileDeleter
 from boincdock.lifecycle.transitioner import Transitioner
 from boincdock.lifecycle.validator import Validator
 from boincdock.lifecycle.validators import BitwiseValidator, TrivialValidator
@@ -126,6 +127,45 @@ def test_transitioner_killed_at_any_write_leaves_nothing_half_done(
     assert points >= 3
     assert world.states() == [(5, 4, 0), (2, 0, 0), (2, 0, 0)]
     assert world.host_version(11)["max_jobs_per_day"] == 99
+
+
+def test_assimilator_killed_before_it_noted_its_work_does_it_again(
+        world: World, db: Connection, new_connection: Callable[[], Connection], tmp_path: Path) -> None:
+    to_quorum(world)
+    world.run(BitwiseValidator, 300)
+    outdir = ("--outdir", str(tmp_path / "results"))
+    output = tmp_path / "results" / "worker" / "wu_101" / "out.txt"
+    world.clock = T + 310
+    doomed = Doomed(db, new_connection(), 0)
+    with pytest.raises(DatabaseError):
+        world.daemon(ResultsAssimilator, *outdir, db=doomed).run()
+    assert doomed.killed and output.exists() and world.wu()["assimilate_state"] == 1
+    world.run(ResultsAssimilator, 311, *outdir)
+    assert output.read_bytes() == b"A" and world.wu()["assimilate_state"] == 2
+    assert [p.name for p in output.parent.parent.iterdir()] == ["wu_101"]
+
+
+def test_file_deleter_killed_before_it_noted_its_work_does_it_again(
+        world: World, db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_quorum(world)
+    world.run(BitwiseValidator, 300)
+    world.run(DummyAssimilator, 301)
+    world.project.config.delete_delay_hours = 0
+    world.run(Transitioner, 400)
+    paths = [world.output_path(r) for r in world.results()]
+    assert all(p.exists() for p in paths)
+
+    def killed(self: FileDeleter, *_args: object) -> None:
+        raise DatabaseError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileDeleter, "_mark", killed)
+        with pytest.raises(DatabaseError):
+            world.run(FileDeleter, 401)
+    assert not any(p.exists() for p in paths)
+    assert {r["file_delete_state"] for r in world.results()} == {1}
+    world.run(FileDeleter, 402)
+    assert {r["file_delete_state"] for r in world.results()} == {2} and world.wu()["file_delete_state"] == 2
 
 
 def test_one_workunit_that_cannot_be_written_does_not_hold_up_its_batch(

@@ -10,6 +10,7 @@ import pytest
 from lifecycle_world import T, World, execute, insert
 from prometheus_client.parser import text_string_to_metric_families
 
+from boincdock import counters
 from boincdock.db import Connection, connect
 from boincdock.lifecycle import metrics, runstate
 
@@ -88,3 +89,16 @@ def test_cache(world: World, db_settings: SimpleNamespace) -> None:
     assert cache.get() is first
     now[0] = 10
     assert values(cache.get())["boinc_queue_length[('queue', 'transitioner')]"] == 1
+
+
+def test_page_with_a_database_and_counters(world: World, db_settings: SimpleNamespace) -> None:
+    counted = counters.Counters(counters.directory_of(world.project.tmp_dir), counters.UPLOAD)
+    counted.count("stored", 0.2, bytes_received=5)
+    insert(world.db, "result", name="r2", appid=7, server_state=4)
+    text = metrics.page(world.project, metrics.Cache(world.project, lambda: connect(db_settings)))
+    found = {f"{s.name}{sorted(s.labels.items())}": s.value
+             for family in text_string_to_metric_families(text) for s in family.samples}
+    assert found["boinc_database_up[]"] == 1
+    assert found["boinc_results[('app', 'worker'), ('state', 'in_progress')]"] == 1
+    assert found["boinc_upload_request_seconds_count[('outcome', 'stored')]"] == 1
+    assert found["boinc_upload_bytes_received_total[]"] == 5

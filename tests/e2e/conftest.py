@@ -5,6 +5,7 @@ FROM boincdock/server_makeproject.
 """
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import uuid
@@ -23,6 +24,12 @@ from boincdock.manage.volunteer import ensure_hello_image, remove_hello_image
 APP = Path(__file__).parent / "plain_app"
 _alive: list[World] = []
 _clients: list[Stock] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked long run when asked for: all of CI shall stay under 40 minutes."""
+    if item.get_closest_marker("long") and os.environ.get("BOINCDOCK_TEST_LONG", "0") in ("", "0"):
+        pytest.skip("long: set BOINCDOCK_TEST_LONG=1")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,15 +76,16 @@ def _build_with_app(folder: Path, tag: str, new_tag: str) -> None:
     shutil.copytree(APP, context)
     base = f"boincdock/server_makeproject:{tag}"
     for name in ("config.xml", "project.xml"):
-        shown = docker("run", "--rm", "--network", "none", "--entrypoint", "cat", base, name).stdout.decode()
+        text = docker("run", "--rm", "--network", "none", "--entrypoint", "cat", base, name).stdout.decode()
         extra = (APP / f"{name}.part").read_text()
         mark = "</daemons>" if name == "config.xml" else "</boinc>"
-        assert shown.count(mark) == 1
-        shown = shown.replace(mark, f"{extra}{mark}").replace(" -d 3", " -d 3 --sleep_interval 1")
-        (context / name).write_text(shown)
+        assert text.count(mark) == 1
+        text = text.replace(mark, f"{extra}{mark}").replace(" -d 3", " -d 3 --sleep_interval 1")
+        (context / name).write_text(text)
     platform = context / "apps" / "plain" / "1.00" / "x86_64-pc-linux-gnu"
-    wrapper = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", base, "-c",
-                     "ls /usr/local/lib/boincdock/wrapper | grep x86_64-pc-linux-gnu").stdout.decode().strip()
+    script = "cd /usr/local/lib/boincdock/wrapper; ls docker_wrapper_*_x86_64-pc-linux-gnu"
+    shown = docker("run", "--rm", "--network", "none", "--entrypoint", "sh", base, "-c", script).stdout
+    wrapper = shown.decode().strip()
     (platform / wrapper).write_bytes(docker("run", "--rm", "--network", "none", "--entrypoint", "cat", base,
                                             f"/usr/local/lib/boincdock/wrapper/{wrapper}").stdout)
     (platform / wrapper).chmod(0o755)

@@ -56,10 +56,32 @@ def test_mounts_are_those_of_the_design(stack: Project) -> None:
                 for m in stack.inspect(service)["Mounts"] if m["Type"] == "volume"}
 
     root = "/home/boincadm/project"
-    assert mounts("apache") == mounts("daemons") == {"project": (root, True), "results": ("/results", True)}
-    assert mounts("mysql") == {"mysql": ("/var/lib/mysql", True), "dbsecret": ("/run/dbsecret", False)}
+    assert mounts("apache") == mounts("daemons") == {
+        "project": (root, True), "results": ("/results", True), "dbsocket": ("/run/dbsocket", False)}
+    assert mounts("mysql") == {"mysql": ("/var/lib/mysql", True), "dbsecret": ("/run/dbsecret", False),
+                               "dbsocket": ("/run/dbsocket", True)}
     assert mounts("makeproject") == {"project": (f"{root}.dst", True), "results": ("/results", True),
                                      "secrets": ("/run/secrets", False)}
+
+
+CONNECT = """
+import sys, MySQLdb
+from boincdock.config import load_project
+from boincdock.db import connect
+cursor = connect(load_project().config).raw().cursor()
+cursor.execute("SELECT SUBSTRING_INDEX(USER(), '@', -1) AS host")
+print(cursor.fetchone()["host"])
+try:
+    MySQLdb.connect(user="root", unix_socket="/run/dbsocket/mysqld.sock")
+except MySQLdb.OperationalError as error:
+    print(error.args[0])
+"""
+
+
+@pytest.mark.parametrize("service", ["apache", "daemons"])
+def test_programs_use_the_databases_socket_and_cannot_be_root_there(stack: Project, service: str) -> None:
+    """Decision 0118."""
+    assert stack.run_in(service, "python3", "-", stdin=CONNECT.encode()).split() == ["localhost", "1698"]
 
 
 @pytest.mark.parametrize("service", LONG_RUNNING)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from stack_project import Project
+from stack_project import Project, wait_for
 
 CONTENT = bytes(range(256)) * 40
 
@@ -136,6 +136,14 @@ def test_a_huge_scheduler_request_gets_a_clear_answer(stack: Project) -> None:
 def test_a_huge_page_request_is_refused(stack: Project) -> None:
     reply = requests.post(f"{stack.url_base}/boincserver/create_account.php", data=b"x" * (20 << 20), timeout=60)
     assert reply.status_code == 413
+
+
+def test_password_hashes_in_query_strings_do_not_reach_the_log(stack: Project) -> None:
+    stack.get("/boincserver/lookup_account.php?email_addr=a%40example.org&passwd_hash=5ec3e75ec3e7")
+    stack.get("/boincserver/no_such_page?passwd_hash=5ec3e75ec3e7")
+    log = wait_for("both requests in the log", lambda: "/no_such_page" in (text := stack.logs("apache")) and text)
+    assert "/boincserver/lookup_account.php" in log
+    assert "5ec3e75ec3e7" not in log
 
 
 def test_slow_senders_are_cut_off_and_hold_nobody_up(stack: Project) -> None:

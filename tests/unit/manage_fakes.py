@@ -85,6 +85,9 @@ class FakeRunner(Runner):
             on_line(line)
         return result.status
 
+    def save(self, argv: Sequence[str], path: Path, *, stdin: bytes | None = None) -> None:
+        path.write_bytes(self.run(argv, stdin=stdin).stdout)
+
     def interactive(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
         return self.run(argv, env=env, check=False).status
 

@@ -31,9 +31,14 @@ VECTORS = [
 ]
 
 
-@pytest.fixture(params=["library", "numbers"], autouse=True)
+@pytest.fixture(params=["openssl", "library", "numbers"], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test twice: signing by the library, and by numbers (older library, as in Debian 13)."""
+    """Every test three times: signing by libcrypto, by the Python library, and by numbers (without libcrypto and
+    with an older library, as in Debian 13)."""
+    if request.param == "openssl":
+        assert signatures._sign_with_openssl(b"m", PRIVATE) is not None
+    else:
+        monkeypatch.setattr(signatures, "_sign_with_openssl", lambda message, key: None)
     if request.param == "numbers":
         monkeypatch.setattr(signatures, "_no_digest_info", None)
     return str(request.param)
@@ -98,9 +103,11 @@ def test_any_signature_text_is_just_invalid(text: str) -> None:
     assert not crypto.verify_bytes(b"hello\n", text, PUBLIC)
 
 
-def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_engines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     private = crypto.parse_private(crypto.generate_keypair()[0])
     first = crypto.sign_bytes(b"same", private)
+    monkeypatch.setattr(signatures, "_sign_with_openssl", lambda message, key: None)
+    assert crypto.sign_bytes(b"same", private) == first
     monkeypatch.setattr(signatures, "_no_digest_info", None)
     assert crypto.sign_bytes(b"same", private) == first
 

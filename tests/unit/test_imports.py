@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "boincdock"
 
-BASE = {"errors", "enums", "log"}
+BASE = {"errors", "enums", "log", "counters"}
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(), "enums": set(), "log": set(), "names": {"errors"},
+    "errors": set(), "enums": set(), "log": set(), "counters": set(), "names": {"errors"},
     "protocol": {"errors", "enums"}, "crypto": {"errors"},
     "config": BASE | {"config_options"}, "config_options": set(),
     "db": BASE | {"config"},
@@ -19,11 +19,13 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": BASE | {"config", "db", "protocol", "crypto", "files", "apps"},
     "scheduler": BASE | {"config", "db", "protocol", "crypto", "files", "apps"},
     "lifecycle": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs"},
-    "project": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle", "names", "bin"},
+    "project": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "scheduler", "lifecycle", "names",
+                      "bin"},
     "web": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle"},
     "bin": BASE | {"config", "db", "protocol", "crypto", "files", "apps", "jobs", "lifecycle", "scheduler", "web",
                    "names"},
-    "manage": {"errors", "names"},
+    "manage": {"errors", "names", "crypto"},
+    "client": {"errors", "manage"},  # the Python API: an outside of its own, boincdock.jobs leads to it by name
 }
 # bin and manage are mains: only makeproject's steps (project) may call a bin module.
 

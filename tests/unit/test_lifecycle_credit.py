@@ -126,6 +126,11 @@ def test_c8_scales() -> None:
     assert credit.version_scales([(1, "", 1000, 2)]) is None
 
 
+def test_c9_truncation() -> None:
+    record = Average(3, 2.0).updated(50, HOST_RULE)
+    assert (record.n, record.avg) == (4, 6.5), "50 counts as 20, ten times the average"
+
+
 def test_host_scale_check_asks_for_a_record_of_valid_results() -> None:
     app, version = AppStats(7, 1.0, host_scale_check=True), VersionStats(3, 500, 2.0, 0.9)
     doubtful = HostVersion(1, 3, pfc=Average(30, 2.5), consecutive_valid=9)

@@ -38,6 +38,27 @@ def test_tiers_and_arguments(checkout: Path, words: tuple[str, ...], quick: bool
     assert _run(checkout, *words, quick=quick).split() == (tiers, arguments)
 
 
+def test_quick_tiers_are_spread_over_the_cores_and_projects_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    everything = [f"tests/{tier}" for tier in TIERS]
+    spread = ["-n", "2", "--dist", "loadfile"]
+    assert TestRun.sessions([*everything, "-k", "a"]) == [
+        [*spread, "tests/lint", "tests/unit", "tests/db", "-k", "a"],
+        ["tests/wrapper", "tests/stack", "tests/e2e", "-k", "a"],
+    ]
+    assert TestRun.sessions(["tests/e2e"]) == [["tests/e2e"]]
+    assert TestRun.sessions(["tests/unit/test_x.py::test_a"]) == [["tests/unit/test_x.py::test_a"]]
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert TestRun.sessions(everything) == [everything]
+
+
+def test_an_empty_session_beside_one_that_passes_is_no_failure(checkout: Path) -> None:
+    (checkout / "tests" / "unit" / "test_x.py").write_text(PASSING)
+    run = _run(checkout, "unit")
+    run.sessions = lambda arguments: [["tests/unit"], ["tests/lint"]]  # type: ignore[method-assign]
+    assert run.run() == 0
+
+
 def test_an_unknown_tier_is_named(checkout: Path) -> None:
     with pytest.raises(InputError, match="no such test tier: e2") as caught:
         _run(checkout, "e2").split()

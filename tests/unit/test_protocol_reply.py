@@ -100,3 +100,48 @@ def test_gui_urls() -> None:
     values = {"teamid": "4", "team_name": "A &amp; B"}
     assert expand(template, values, True) == "<gui_urls><u>t=4</u><u>A &amp; B</u><gui_url/></gui_urls>"
     assert expand(template, values, False) == "<gui_urls><u>t=4</u><gui_url/></gui_urls>"
+
+
+@pytest.mark.parametrize("text", ["&" * 200, "<>" * 120, "é&" * 100, "x" * 254 + "&", "\U0001f600" * 70])
+def test_names_fit_the_clients_buffer_after_escaping(text: str) -> None:
+    reply = Reply(project_name=text, full=True, client_version=80215)
+    reply.account.user_name = reply.account.team_name = reply.account.host_venue = text
+    for line in reply.render().split(b"\n"):
+        if line.startswith((b"<project_name", b"<user_name", b"<team_name", b"<host_venue")):
+            body = line.split(b">", 1)[1].rsplit(b"</", 1)[0]
+            assert 0 < len(body) <= 255
+            unescape = body.decode().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+            assert text.startswith(unescape)
+
+
+def test_non_finite_numbers_do_not_go_out() -> None:
+    reply = Reply(full=True, next_rpc_delay=float("inf"), delay=float("nan"))
+    reply.account.user_total_credit, reply.account.host_expavg_credit = float("nan"), float("-inf")
+    text = reply.render()
+    assert b"nan" not in text
+    assert b"inf" not in text
+    assert b"<user_total_credit>0.000000<" in text
+
+
+def test_half_a_surrogate_pair_does_not_break_the_reply() -> None:
+    reply = Reply(project_name="a\ud800b", full=True)
+    reply.account.project_preferences = "<project_preferences>\n\udfff\ud800\n</project_preferences>"
+    assert b"<project_name>a?b</project_name>" in reply.render()
+
+
+def test_an_address_too_long_for_the_client_is_left_out() -> None:
+    assert b"master_url" not in Reply(master_url="http://x.test/" + "p" * 300 + "/").render()
+
+
+def test_long_preferences_are_read_but_not_remembered() -> None:
+    """Hosts may store 64 KiB each; a crowd of them must not fill the memory of the scheduler."""
+    import sys
+
+    from boincdock.protocol import prefs
+
+    text = "<a/>" * 16_000 + "<mod_time>5</mod_time><venue name=\"home\"><mod_time>7</mod_time></venue>"
+    before = sys.getrefcount(text)
+    assert prefs.mod_time(text, 9) == 5
+    assert prefs.for_venue(text, "home") == "<mod_time>7</mod_time>"
+    assert sys.getrefcount(text) == before
+    assert prefs.for_venue("<a/>", "home") == "<a/>"

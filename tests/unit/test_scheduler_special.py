@@ -431,3 +431,23 @@ def test_debug_flags_say_why(world: World, caplog: pytest.LogCaptureFixture, fla
     world.now += 60
     world.rpc(ask(rpc_seqno=5))
     assert re.search(rf"\[{flag}\].*{says}", caplog.text)
+
+
+def test_a_process_that_sends_few_jobs_reads_few_and_misses_none(world: World) -> None:
+    """Windows shrink with what is sent in MAX_AGE; a host that finds nothing in a small one sees a full one at once."""
+    for n in range(150):
+        world.job(3000 + n, wu={"rsc_disk_bound": 1e15 if n < 120 else 1e6})
+    windows = JobWindows(random.Random(1))
+    app = App(3, "fold")
+    assert len(windows.jobs(world.repo, app, ANY_HOST, 0.0)) == 150
+    assert len(windows.jobs(world.repo, app, ANY_HOST, 3.0)) == 40
+    assert len(windows.jobs(world.repo, app, ANY_HOST, 3.5, wanted=60)) == 150
+    assert len(windows.jobs(world.repo, app, ANY_HOST, 6.0)) == 40
+    assert windows.unsuitable(3, ANY_HOST)
+    assert len(windows.jobs(world.repo, app, ANY_HOST, 6.1)) == 150
+    assert not windows.unsuitable(3, ANY_HOST)
+    world.scheduler.windows = windows
+    windows.jobs(world.repo, app, ANY_HOST, world.now)
+    world.now += 3
+    windows.jobs(world.repo, app, ANY_HOST, world.now)
+    assert len(names(world.rpc(ask(rpc_seqno=5)))) >= 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,56 @@ def test_one_line_a_request_and_no_forged_lines(project: Path) -> None:
     lines = log_of(project).splitlines()
     assert len(lines) == before + 2
     assert all(re.match(r"\d{4}-\d\d-\d\d .* UTC \[PID=\d+ *\]  from 192", line) for line in lines)
+
+
+class Slow(Chunks):
+    """A sender that says nothing until it is let go."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def read(self, n: int = -1) -> bytes:
+        self.asked.set()
+        assert self.go.wait(20)
+        return super().read(n)
+
+
+def test_slow_senders_hold_no_worker(project: Path) -> None:
+    """Decision 0118: with one worker and a sender under way, another request is answered."""
+    app, slow = Application(project, workers=1), Slow(50)
+    out: list[str] = []
+    thread = threading.Thread(target=lambda: out.append(call(app, slow)[0]))
+    thread.start()
+    assert slow.asked.wait(20)
+    other = threading.Thread(target=lambda: out.append(call(app, b"<x/>")[2].decode()))
+    other.start()
+    other.join(20)
+    assert len(out) == 1 and "<scheduler_reply>" in out[0]
+    slow.go.set()
+    thread.join(20)
+    assert out[1:] == ["200 OK"]
+
+
+def test_a_process_answers_as_many_at_a_time_as_it_has_workers(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if some of them fail, which gives the worker back too."""
+    app = Application(project, workers=2)
+    inside, most = 0, 0
+    both = threading.Barrier(2, timeout=20)
+
+    def handle(_self: Any, body: bytes, peer: str = "") -> bytes:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        both.wait()
+        inside -= 1
+        both.wait()
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("boincdock.scheduler.handler.Scheduler.handle", handle)
+    threads = [threading.Thread(target=call, args=(app, b"<x/>")) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads) and most == 2

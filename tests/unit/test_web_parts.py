@@ -284,6 +284,15 @@ def test_creation_switches(tmp_path: Path) -> None:
     assert ElementTree.fromstring(world.get("create_account.php", **arguments)).findtext("authenticator")
 
 
+def test_invite_codes_are_known_options_and_may_differ_for_clients(tmp_path: Path) -> None:
+    both = World(tmp_path, options="<invite_codes>a+</invite_codes><invite_codes_rpc>b</invite_codes_rpc>")
+    assert not both.project.warnings
+    accounts = both.app.extensions["boincdock"].accounts
+    assert (accounts.invite_pattern(from_client=False), accounts.invite_pattern(from_client=True)) == ("a+", "b")
+    one = World(tmp_path, options="<invite_codes>a+</invite_codes>").app.extensions["boincdock"].accounts
+    assert one.invite_pattern(from_client=True) == "a+"
+
+
 def test_invite_codes(tmp_path: Path) -> None:
     world = World(tmp_path, options="<invite_codes>abc|[0-9]{4}</invite_codes>")
     arguments = {"email_addr": "n@example.org", "passwd_hash": "a" * 32, "user_name": "N"}
@@ -659,3 +668,12 @@ def test_host_descriptions() -> None:
         }
     )
     assert facts == {"client": "8.2.15", "docker": "Podman 5.1", "vbox": "7.0", "gpus": ["2 × RTX", "amd"]}
+
+
+@pytest.mark.parametrize("query", ["userid=42\xf6", "us\xe9r=1&userid=42", "\xff=\xfe", "a=%ff&b=\xc3\xa9"])
+def test_bare_bytes_in_a_query_string_are_no_failure(tmp_path: Path, query: str) -> None:
+    """Found by the fuzzer: the framework decodes query strings strictly, also while it makes the page of the error."""
+    world = World(tmp_path)
+    for path in ("show_user.php", "server_status.php", "nothing.php", "am_get_info.php", "lookup_account.php"):
+        response = world.browser().get(path, environ={"QUERY_STRING": query + "&format=xml"})
+        assert response.status_code in (200, 400, 404), response.text

@@ -2,6 +2,9 @@
 SELECT id FROM workunit
 WHERE appid = :appid AND assimilate_state = 1 AND id > :after AND id % :n = :i ORDER BY id LIMIT :limit;
 
+-- name: state
+SELECT assimilate_state FROM workunit WHERE id = :id;
+
 -- name: mark_no_canonical
 UPDATE workunit SET error_mask = error_mask | 32 WHERE id IN :ids AND assimilate_state = 1;
 

@@ -40,6 +40,9 @@ UPDATE workunit SET create_time = :create_time, appid = :appid, name = :name, xm
     keywords = :keywords, app_version_num = :app_version_num
 WHERE id = :id;
 
+-- name: id_by_name
+SELECT id FROM workunit WHERE name = :name;
+
 -- name: ids_by_names
 SELECT id, name FROM workunit WHERE name IN :names;
 

@@ -17,6 +17,12 @@ SELECT STRAIGHT_JOIN w.id, w.name, w.batch, w.error_mask, w.assimilate_state, w.
 FROM workunit w JOIN app a ON a.id = w.appid WHERE w.id < :before AND w.appid = :appid
 ORDER BY w.id DESC LIMIT :count;
 
+-- name: of_batch
+-- A page of a batch's jobs (index wu_batch holds the primary key, so they come in its order).
+SELECT STRAIGHT_JOIN w.id, w.name, w.batch, w.error_mask, w.assimilate_state, w.canonical_resultid, w.create_time,
+    w.priority, a.name AS app
+FROM workunit w JOIN app a ON a.id = w.appid WHERE w.batch = :batch AND w.id > :after ORDER BY w.id LIMIT :count;
+
 -- name: results
 SELECT r.id, r.workunitid, r.name, r.server_state, r.outcome, r.validate_state, r.hostid, r.granted_credit,
     r.exit_status, r.elapsed_time, r.sent_time, r.received_time, r.report_deadline, r.stderr_out, h.domain_name

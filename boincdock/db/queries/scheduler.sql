@@ -27,8 +27,10 @@ SELECT COUNT(*) AS n FROM host WHERE expavg_credit > 10;
 SELECT p_fpops FROM host WHERE expavg_credit > 10 ORDER BY p_fpops LIMIT :rank, 1;
 
 -- name: host_with_owner
--- All that nearly every request needs in one round trip; host_app_version rows come as a JSON array of arrays.
-SELECT h.*, u.id AS u_id, u.create_time AS u_create_time, u.name AS u_name, u.email_addr AS u_email_addr,
+-- All that nearly every request needs of its host, and no more, in one round trip; host_app_version rows come as a JSON array of arrays.
+SELECT h.id, h.userid, h.create_time, h.rpc_seqno, h.rpc_time, h.total_credit, h.expavg_credit, h.venue,
+       h.last_ip_addr, h.nsame_ip_addr, h.host_cpid, h.max_results_day, h.error_rate,
+       u.id AS u_id, u.create_time AS u_create_time, u.name AS u_name, u.email_addr AS u_email_addr,
        u.authenticator AS u_authenticator, u.passwd_hash AS u_passwd_hash, u.total_credit AS u_total_credit,
        u.expavg_credit AS u_expavg_credit, u.global_prefs AS u_global_prefs, u.project_prefs AS u_project_prefs,
        u.teamid AS u_teamid, u.venue AS u_venue, u.cross_project_id AS u_cross_project_id,
@@ -72,12 +74,8 @@ ORDER BY id DESC LIMIT 1;
 INSERT INTO host (create_time, userid, rpc_time, expavg_time, venue, domain_name, host_cpid)
 VALUES (:create_time, :userid, :rpc_time, :expavg_time, :venue, :domain_name, :host_cpid);
 
--- name: touch_host
--- Nothing about the machine changed. The old values make a concurrent request of the same host lose.
-UPDATE host SET rpc_seqno = :rpc_seqno, rpc_time = :rpc_time, nsame_ip_addr = nsame_ip_addr + 1
-WHERE id = :id AND rpc_seqno = :old_seqno AND rpc_time = :old_time;
-
 -- name: update_host
+-- The old values make a concurrent request of the same host lose.
 UPDATE host SET
     rpc_seqno = :rpc_seqno, rpc_time = :rpc_time, timezone = :timezone, domain_name = :domain_name,
     last_ip_addr = :last_ip_addr, nsame_ip_addr = :nsame_ip_addr, on_frac = :on_frac,

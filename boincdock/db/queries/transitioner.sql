@@ -9,12 +9,12 @@ WHERE transition_time < :now AND transitioner_flags <> 1 AND id % :n = :i
 ORDER BY transition_time, id LIMIT :limit FOR UPDATE SKIP LOCKED;
 
 -- name: claim_ids
--- The same, for chosen workunits only.
+-- The same, for chosen workunits only; no other row is so much as looked at.
 SELECT id, name, appid, min_quorum, target_nresults, max_error_results, max_total_results, max_success_results,
        need_validate, canonical_resultid, canonical_credit, transition_time, delay_bound, error_mask,
        file_delete_state, assimilate_state, hr_class, app_version_id, transitioner_flags, priority, batch,
        size_class, result_template_file, rsc_fpops_est, rsc_fpops_bound, opaque
-FROM workunit
+FROM workunit FORCE INDEX (PRIMARY)
 WHERE id IN :ids AND transition_time < :now AND transitioner_flags <> 1
 ORDER BY id FOR UPDATE SKIP LOCKED;
 

@@ -17,7 +17,7 @@ FROM workunit WHERE id IN :ids ORDER BY id;
 SELECT id, name, appid, min_quorum, target_nresults, max_error_results, max_total_results, max_success_results,
        need_validate, canonical_resultid, canonical_credit, transition_time, delay_bound, error_mask,
        file_delete_state, assimilate_state, priority, batch, rsc_fpops_est, rsc_fpops_bound, opaque
-FROM workunit WHERE id IN :ids ORDER BY id FOR UPDATE SKIP LOCKED;
+FROM workunit FORCE INDEX (PRIMARY) WHERE id IN :ids ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: results
 -- With the documents that validators and assimilators read.

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,7 +35,8 @@ func TestSuccessWithDefaults(t *testing.T) {
 	r.expectStderr("stderr from container:\n", "hello\n", "warn\n", "stderr end\n")
 	got := r.call("create")
 	want := []string{"create", "--pull", "never", "--name", "boinc__sim.example.org_alpha__wu_1_0",
-		"--label", "boinc.project=sim.example.org_alpha", "--label", "boinc.result=wu_1_0",
+		"--label", "boinc.client=" + clientLabel(r), "--label", "boinc.project=sim.example.org_alpha",
+		"--label", "boinc.result=wu_1_0", "--label", "boinc.slot=" + r.Slot,
 		"-v", r.Slot + ":/app", "-e", "ARGS= --alpha b c", "-e", "BOINC_NCPUS=1", "-e", "BOINC_CHECKPOINT_PERIOD=60",
 		"-e", "BOINC_GPU_TYPE=", "-e", "BOINC_GPU_DEVICE_NUM=-1", "-e", "BOINC_WU_NAME=wu_1", "-e", "BOINC_RESULT_NAME=wu_1_0",
 		"--cpus", "1.00", "--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2"}
@@ -429,6 +432,21 @@ dst = "results.tgz"
 	}
 }
 
+func TestOnlyWantedResultsComeBack(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{Stdout: "out\n", Files: map[string]string{
+		"/out/a.csv": "A", "/out/b.tmp": "B", "/out/sub/c.csv": "C"}})
+	r.Put("Dockerfile", dockerfile)
+	r.Put("job.toml", "[results_archive]\nsrc='/out'\ndst='results.tgz'\ninclude=['*.csv']")
+	r.start()
+	v := r.Wait(limit)
+	r.expect(v, fakeclient.Verdict{Finished: true})
+	got := unpack(t, filepath.Join(r.Slot, "results.tgz"))
+	want := map[string]string{"a.csv": "A", "sub/c.csv": "C", "stdout.txt": "out\n", "stderr.txt": ""}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("archive %q", got)
+	}
+}
+
 func TestInputsArriveBeforeTheStart(t *testing.T) {
 	r := newRig(t, fakedocker.Plan{Runs: time.Second})
 	r.Put("Dockerfile", dockerfile)
@@ -744,8 +762,8 @@ func TestUnusableSlotsArePostponed(t *testing.T) {
 
 func TestNamesThatAreAPrefixOfAnother(t *testing.T) {
 	dir := t.TempDir()
-	a := (&rig{t: t}).setup(dir, "a_1", fakedocker.Plan{Runs: 2 * time.Second})
-	b := (&rig{t: t}).setup(dir, "a_10", fakedocker.Plan{Runs: 2 * time.Second})
+	a := (&rig{t: t}).setup(dir, "a_1", fakedocker.Plan{Runs: 6 * time.Second})
+	b := (&rig{t: t}).setup(dir, "a_10", fakedocker.Plan{Runs: 6 * time.Second})
 	for _, r := range []*rig{a, b} {
 		r.Put("Dockerfile", dockerfile)
 		r.start()
@@ -757,4 +775,185 @@ func TestNamesThatAreAPrefixOfAnother(t *testing.T) {
 		t.Error("the other job's container is gone")
 	}
 	b.expect(b.Wait(limit), fakeclient.Verdict{Finished: true})
+}
+
+// imageArchive is what `docker save` makes, with a foreign name in it.
+func imageArchive(t *testing.T, layer string) string {
+	t.Helper()
+	config := `{"rootfs":{"diff_ids":["sha256:` + layer + `"]}}`
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, text := range map[string]string{"config": config, "manifest.json": `[{"Config":"config","RepoTags":["debian:latest"]}]`} {
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text))})
+		w.Write([]byte(text))
+	}
+	w.Close()
+	return b.String()
+}
+
+func TestImageAsInputFile(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{Runs: 500 * time.Millisecond})
+	archive := imageArchive(t, "a1")
+	r.Link("image", "image_1.tar", &archive)
+	r.Put("job.toml", "image_file = 'image'")
+	r.start()
+	r.eventually("running", func() bool { return r.containerState() == "running" })
+	r.engine(func(s *fakedocker.State) {
+		for ref := range s.Images {
+			if !strings.HasPrefix(ref, "boinc_") {
+				t.Errorf("the archive's own name was taken over: %s", ref)
+			}
+		}
+	})
+	r.expect(r.Wait(limit), fakeclient.Verdict{Finished: true})
+	r.engine(func(s *fakedocker.State) {
+		if len(s.Images) != 0 || len(s.Containers) != 0 {
+			t.Errorf("left behind: %v %v", s.Images, s.Containers)
+		}
+	})
+	if notes, _ := filepath.Glob(filepath.Join(r.Project, "boinc_hash_*")); len(notes) != 1 {
+		t.Errorf("%v", notes)
+	}
+}
+
+func TestImageFileOfTheAppVersionIsLoadedOnce(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{})
+	archive := imageArchive(t, "a1")
+	for i := 0; i < 2; i++ {
+		if i == 1 {
+			dir := filepath.Dir(r.eng)
+			r = (&rig{t: t}).setup(dir, "wu_2_0", fakedocker.Plan{})
+		}
+		r.AppFiles = []string{"image_1.tar"}
+		r.Link("image", "image_1.tar", &archive)
+		r.Put("job.toml", "image_file = 'image'")
+		r.expect(r.run(), fakeclient.Verdict{Finished: true})
+	}
+	loads := 0
+	for _, argv := range fakedocker.Log(r.eng) {
+		if argv[0] == "load" {
+			loads++
+		}
+	}
+	if loads != 1 {
+		t.Errorf("%d loads", loads)
+	}
+}
+
+func TestImageFileThatIsNone(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{})
+	text := "this is not an image"
+	r.Link("image", "image_1.tar", &text)
+	r.Put("job.toml", "image_file = 'image'")
+	r.expect(r.run(), fakeclient.Verdict{Code: 206, Finished: true})
+	r.expectStderr("error: image_file image: not a readable tar file", "hint: ")
+
+	r = newRig(t, fakedocker.Plan{})
+	r.Put("job.toml", "image_file = 'image'")
+	r.expect(r.run(), fakeclient.Verdict{Code: 206, Finished: true})
+	r.expectStderr("there is no file image")
+}
+
+// clientLabel is how the wrapper marks what it makes.
+func clientLabel(r *rig) string {
+	for i, a := range r.call("create") {
+		if l, ok := strings.CutPrefix(a, "boinc.client="); ok && r.call("create")[i-1] == "--label" {
+			return l
+		}
+	}
+	return "none"
+}
+
+// What other jobs of this client left goes; what they use, what other clients and other programs have stays.
+func TestLeftoversOfOtherJobsAreRemoved(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{Runs: time.Hour})
+	r.Put("Dockerfile", dockerfile)
+	r.start()
+	r.eventually("running", func() bool { return r.containerState() == "running" })
+	mine := clientLabel(r)
+	r.Say("<quit/>")
+	r.Wait(limit)
+	os.Remove(filepath.Join(r.Project, "boinc_pruned"))
+
+	slots := filepath.Dir(r.Slot)
+	os.MkdirAll(filepath.Join(slots, "7"), 0o755)
+	os.WriteFile(filepath.Join(slots, "7", "init_data.xml"), []byte("<app_init_data><result_name>alive_0</result_name></app_init_data>"), 0o644)
+	os.MkdirAll(filepath.Join(slots, "8"), 0o755)
+	box := func(client, slot, result string) *fakedocker.Container {
+		return &fakedocker.Container{State: "paused", Labels: map[string]string{"boinc.client": client, "boinc.slot": filepath.Join(slots, slot), "boinc.result": result}}
+	}
+	week := time.Now().Add(-8 * 24 * time.Hour)
+	img := func(id, folder, client, keep string, created time.Time) fakedocker.Image {
+		return fakedocker.Image{ID: id, Created: created, Labels: map[string]string{"boinc.client": client, "boinc.project": folder, "boinc.keep": keep, "boinc.content": id}}
+	}
+	r.engine(func(s *fakedocker.State) {
+		s.Containers["aborted"] = box(mine, "8", "aborted_0")
+		s.Containers["other_job_in_slot"] = box(mine, "7", "before_0")
+		s.Containers["alive"] = box(mine, "7", "alive_0")
+		s.Containers["other_client"] = box("ffffffff", "8", "x_0")
+		s.Containers["someones"] = &fakedocker.Container{State: "running", Labels: map[string]string{}}
+		s.Images["detached:1"] = img("i1", "gone.example.org", mine, "true", time.Now())
+		s.Images["detached_other_client:1"] = img("i2", "gone.example.org", "ffffffff", "true", time.Now())
+		s.Images["kept:1"] = img("i3", fakeclient.Folder, mine, "true", week)
+		s.Images["lost:1"] = img("i4", fakeclient.Folder, mine, "false", week)
+		s.Images["fresh:1"] = img("i5", fakeclient.Folder, mine, "false", time.Now())
+		s.Images["detached_in_use:1"] = img("i6", "gone.example.org", mine, "false", week)
+		s.Containers["user"] = &fakedocker.Container{State: "created", Image: "detached_in_use:1", Labels: map[string]string{}}
+	})
+	r.start()
+	r.eventually("both images gone", func() bool {
+		return strings.Contains(r.stderr(), "removed the image detached:1, whose project was detached") &&
+			strings.Contains(r.stderr(), "removed the image lost:1, which no job has used for a week")
+	})
+	r.Say("<abort/>")
+	r.expect(r.Wait(limit), fakeclient.Verdict{})
+	r.engine(func(s *fakedocker.State) {
+		for _, name := range []string{"alive", "other_client", "someones", "user"} {
+			if s.Containers[name] == nil {
+				t.Errorf("%s was removed", name)
+			}
+		}
+		for _, name := range []string{"detached_other_client:1", "kept:1", "fresh:1", "detached_in_use:1"} {
+			if _, ok := s.Images[name]; !ok {
+				t.Errorf("%s was removed", name)
+			}
+		}
+		for _, name := range []string{"aborted", "other_job_in_slot"} {
+			if s.Containers[name] != nil {
+				t.Errorf("%s is left", name)
+			}
+		}
+		for _, name := range []string{"detached:1", "lost:1"} {
+			if _, ok := s.Images[name]; ok {
+				t.Errorf("%s is left", name)
+			}
+		}
+	})
+}
+
+func TestAbortRemovesAlsoAKeptImage(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{Runs: time.Hour})
+	r.Put("Dockerfile", dockerfile)
+	r.Put("job.toml", "model = 'single-purpose'")
+	r.start()
+	r.eventually("running", func() bool { return r.containerState() == "running" })
+	r.Say("<abort/>")
+	r.expect(r.Wait(limit), fakeclient.Verdict{})
+	r.engine(func(s *fakedocker.State) {
+		if len(s.Images) != 0 || len(s.Containers) != 0 {
+			t.Errorf("left after a detach: %v %v", s.Images, s.Containers)
+		}
+	})
+}
+
+func TestSporadicJob(t *testing.T) {
+	r := newRig(t, fakedocker.Plan{Runs: time.Hour})
+	r.Put("Dockerfile", dockerfile)
+	r.SetBeat("<sporadic_ca>2</sporadic_ca>")
+	r.start("--sporadic")
+	r.eventually("the client's state", func() bool { return r.Read("ca") == "2\n" })
+	r.Put("ac", "2\n")
+	r.eventually("the job's state", func() bool { return r.Last().Number("sporadic_ac") == 2 })
+	r.Say("<abort/>")
+	r.expect(r.Wait(limit), fakeclient.Verdict{})
 }

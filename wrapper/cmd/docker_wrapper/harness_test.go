@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,15 +21,22 @@ import (
 // The test binary is also the wrapper under test and the fake docker client.
 func TestMain(m *testing.M) {
 	switch {
-	case filepath.Base(os.Args[0]) == "docker":
+	case filepath.Base(os.Args[0]) == "docker", filepath.Base(os.Args[0]) == "podman":
 		fakedocker.Main()
 	case os.Getenv("RUN_WRAPPER") == "1":
+		retryDelays = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond}
+		if os.Getenv("TEST_GOOS") != "" {
+			goos, helper = os.Getenv("TEST_GOOS"), os.Getenv("TEST_HELPER")
+		}
 		main()
 	}
 	os.Exit(m.Run())
 }
 
 const limit = 30 * time.Second
+
+// together has the tests that run beside others already.
+var together sync.Map
 
 // rig is a fake client with a fake engine.
 type rig struct {
@@ -47,9 +55,33 @@ func (r *rig) patience() time.Duration {
 	return limit
 }
 
+// folder is a temporary folder that is removed at the end, when the last call of the engine has let go of it: a wrapper
+// that was killed leaves calls under way.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rig")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var err error
+		for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if err = os.RemoveAll(dir); err == nil {
+				return
+			}
+		}
+		t.Error(err)
+	})
+	return dir
+}
+
+// newRig lets the test run beside others: they wait most of the time, and each has its own client and engine.
 func newRig(t *testing.T, plan fakedocker.Plan) *rig {
 	t.Helper()
-	return (&rig{t: t}).setup(t.TempDir(), "wu_1_0", plan)
+	if _, again := together.LoadOrStore(t, true); !again {
+		t.Parallel()
+	}
+	return (&rig{t: t}).setup(folder(t), "wu_1_0", plan)
 }
 
 func (r *rig) setup(dir, result string, plan fakedocker.Plan) *rig {

@@ -3,10 +3,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,13 @@ import (
 // version is set by build.sh.
 var version = "dev"
 
+// Tests put another system in place of these.
+var (
+	goos        = runtime.GOOS
+	helper      = runPodman
+	retryDelays = []time.Duration{30 * time.Second, 60 * time.Second, 120 * time.Second}
+)
+
 const usage = `docker_wrapper runs a BOINC job in a container.
 
 Usage: docker_wrapper [options] [application arguments]
@@ -27,6 +33,7 @@ Usage: docker_wrapper [options] [application arguments]
   --config FILE       job description (default job.toml)
   --dockerfile FILE   default Dockerfile
   --verbose           log every engine command
+  --sporadic          the job computes when the client says so (files ac and ca)
   --engine NAME       docker or podman (without a client only)
   --keep              leave container and image (without a client only)
   --version           print the version
@@ -64,7 +71,7 @@ func parse(args []string) (options, error) {
 		case "--keep":
 			o.job.Keep = true
 		case "--sporadic":
-			// accepted for compatibility: jobs of ours are never sporadic
+			o.job.Sporadic = true
 		case "--version":
 			fmt.Printf("docker_wrapper %s (BOINC API %s)\n", version, boinc.APIVersion)
 			o.done = true
@@ -104,68 +111,16 @@ func main() {
 	}
 	var trace atomic.Bool
 	o.job.Trace = trace.Store
-	runner := execx.OS{Trace: func(args []string) {
-		if trace.Load() {
-			logf("running: %s", execx.Pretty(args))
-		}
-	}}
-	o.job.RetryDelays = []time.Duration{30 * time.Second, 60 * time.Second, 120 * time.Second}
-	o.job.Engines = func(ctx context.Context, dockerType int) (engine.Engine, error) {
-		return choose(ctx, runner, dockerType, o.engine)
+	engines := finder{goos: goos, runner: execx.OS{}, warn: func(format string, a ...any) { logf("warning: "+format, a...) },
+		helper: helper, wish: o.engine,
+		trace: func(args []string) {
+			if trace.Load() {
+				logf("running: %s", execx.Pretty(args))
+			}
+		}}
+	o.job.RetryDelays = retryDelays
+	o.job.Engines = func(ctx context.Context) (engine.Engine, error) {
+		return engines.choose(ctx, rt.InitData(), rt.Standalone())
 	}
 	dockerjob.Run(rt, o.job)
-}
-
-// places where clients of engines are when PATH does not say.
-var places = map[string][]string{
-	"docker": {"/usr/bin/docker", "/usr/local/bin/docker", "/snap/bin/docker", "/Applications/Docker.app/Contents/Resources/bin/docker"},
-	"podman": {"/usr/bin/podman", "/usr/local/bin/podman", "/opt/podman/bin/podman", "/opt/homebrew/bin/podman"},
-}
-
-func find(name string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	for _, path := range places[name] {
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("%s: no such program", name)
-}
-
-// choose takes the engine that the client found, else the first one that answers (spec 07 §7.7).
-func choose(ctx context.Context, run execx.Runner, dockerType int, wish string) (engine.Engine, error) {
-	names := []string{"podman", "docker"}
-	switch {
-	case wish != "":
-		names = []string{wish}
-	case dockerType == boinc.DockerTypeDocker:
-		names = []string{"docker"}
-	case dockerType == boinc.DockerTypePodman:
-		names = []string{"podman"}
-	}
-	var problems []error
-	for _, name := range names {
-		path, err := find(name)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		var eng engine.Engine
-		if name == "podman" {
-			eng = engine.NewPodman(run, path)
-		} else {
-			eng = engine.NewDocker(run, path)
-		}
-		if dockerType != boinc.DockerTypeNone {
-			return eng, nil // the client has tried it; a call that fails will say so
-		}
-		if _, err := eng.Check(ctx); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %s", name, engine.Output(err)))
-			continue
-		}
-		return eng, nil
-	}
-	return nil, errors.Join(problems...)
 }

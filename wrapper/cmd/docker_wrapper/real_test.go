@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,12 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
+	"boincdock.org/wrapper/internal/boinc"
 	"boincdock.org/wrapper/internal/fakeclient"
 )
 
-// The scenarios below run against the Docker engine of this machine. They need BOINCDOCK_TEST_IMAGE, the name of
-// a local image with a shell (debian:trixie-slim), and BOINCDOCK_TEST_DIR, a directory
-// that has the same path here and for the engine.
+// The scenarios below run against the Docker engine of this machine, or Podman with BOINCDOCK_TEST_ENGINE=podman.
+// They need BOINCDOCK_TEST_IMAGE, the name of a local image with a shell (debian:trixie-slim), and
+// BOINCDOCK_TEST_DIR, a directory that has the same path here and for the engine.
+
+func underPodman() bool { return os.Getenv("BOINCDOCK_TEST_ENGINE") == "podman" }
 
 type realRig struct {
 	*rig
@@ -45,13 +52,22 @@ func newRealIn(t *testing.T, dir, result, image string) *realRig {
 	r.Client = fakeclient.New(t, dir, result+"_"+strconv.Itoa(os.Getpid())+"_0")
 	r.Period = 200 * time.Millisecond
 	r.limit = 2 * time.Minute // the machine may be busy
+	if underPodman() {
+		r.DockerType = boinc.DockerTypePodman
+	}
 	t.Cleanup(func() { docker(t, "rm", "-f", r.name()) })
 	return r
 }
 
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
-	out, _ := exec.Command("docker", args...).CombinedOutput()
+	name := "docker"
+	if underPodman() {
+		name = "podman"
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=1")
+	out, _ := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out))
 }
 
@@ -285,8 +301,8 @@ func TestRealMistakes(t *testing.T) {
 
 // The client runs as another user than root: what a root container makes in the slot must be deletable.
 func TestRealOwnership(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to become another user")
+	if os.Geteuid() != 0 || underPodman() {
+		t.Skip("needs root to become another user, and Docker")
 	}
 	r := newReal(t, "own")
 	r.dockerfile("mkdir -p d/e; echo x > d/e/f; chmod 700 d; echo out > out; chmod 600 out")
@@ -315,4 +331,61 @@ func dockerGroup(t *testing.T) int {
 		t.Skip(err)
 	}
 	return int(st.Sys().(*syscall.Stat_t).Gid)
+}
+
+// An image that comes as a file, as `docker save` makes it, in all forms; the names in the archive are not taken over.
+func TestRealImageFile(t *testing.T) {
+	for _, kind := range []string{"tar", "gz", "zst"} {
+		r := newReal(t, "file"+kind)
+		tag := "hostile.example/overwritten:" + kind + strconv.Itoa(os.Getpid())
+		r.Put("Dockerfile", "FROM "+r.image+"\nLABEL boincdock.test="+strconv.Itoa(os.Getpid())+" kind="+kind+"\nWORKDIR /here\nCMD pwd > /app/out\n")
+		if out := docker(t, "build", "-q", "-t", tag, r.Slot); docker(t, "image", "inspect", "--format", "x", tag) != "x" {
+			t.Fatal(out)
+		}
+		file := filepath.Join(r.Project, "image."+kind)
+		docker(t, "save", "-o", file+".raw", tag)
+		docker(t, "image", "rm", tag)
+		pack(t, kind, file+".raw", file)
+		os.Remove(filepath.Join(r.Slot, "Dockerfile"))
+		r.Link("image", "image."+kind, nil)
+		r.Put("job.toml", "image_file = 'image'")
+		r.expect(r.run(), fakeclient.Verdict{Finished: true})
+		if r.Read("out") != "/here\n" {
+			t.Errorf("%q", r.Read("out"))
+		}
+		if s := docker(t, "image", "inspect", "--format", "x", tag); s == "x" {
+			t.Error("the archive's own name was taken over")
+		}
+		r.expectStderr("loading the image", "loaded in")
+		r.gone()
+	}
+}
+
+// pack compresses a file.
+func pack(t *testing.T, kind, src, dst string) {
+	t.Helper()
+	raw, err := os.ReadFile(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bytes.NewBuffer(nil)
+	switch kind {
+	case "gz":
+		w, _ := gzip.NewWriterLevel(out, 1)
+		w.Write(raw)
+		err = w.Close()
+	case "zst":
+		w, _ := zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.SpeedFastest))
+		w.Write(raw)
+		err = w.Close()
+	default:
+		out.Write(raw)
+	}
+	if err == nil {
+		err = os.WriteFile(dst, out.Bytes(), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(src)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -172,7 +173,10 @@ func TestResolve(t *testing.T) {
 	} {
 		os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
 	}
-	os.Symlink("link", filepath.Join(dir, "sym"))
+	symlinks := runtime.GOOS != "windows" // there they need a privilege
+	if err := os.Symlink("link", filepath.Join(dir, "sym")); err != nil && symlinks {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]string{
 		"link": "../../projects/sim.example.org_alpha/in_1", "blank": "../../projects/p/a&b",
 		"plain": "plain", "empty": "empty", "absent": "absent", "sym": "sym", "open": "../../p",
@@ -181,7 +185,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	if !IsLink(dir, "sym") || !IsLink(dir, "link") || IsLink(dir, "plain") || IsLink(dir, "absent") {
+	if IsLink(dir, "sym") != symlinks || !IsLink(dir, "link") || IsLink(dir, "plain") || IsLink(dir, "absent") {
 		t.Error("IsLink")
 	}
 }
@@ -190,7 +194,8 @@ func TestInside(t *testing.T) {
 	dir := t.TempDir()
 	os.Mkdir(filepath.Join(dir, "in"), 0o755)
 	os.Symlink("/etc", filepath.Join(dir, "in", "out"))
-	for path, want := range map[string]bool{"in": true, "in/a/b": true, "..": false, "in/../../x": false, "in/out/passwd": false, "..x": true} {
+	outside := runtime.GOOS == "windows" // no symbolic link was made there
+	for path, want := range map[string]bool{"in": true, "in/a/b": true, "..": false, "in/../../x": false, "in/out/passwd": outside, "..x": true} {
 		if got := Inside(dir, filepath.Join(dir, path)); got != want {
 			t.Errorf("%s: %v", path, got)
 		}
@@ -264,17 +269,28 @@ func TestFiniteRefusesWhatIsOutOfRange(t *testing.T) {
 	}
 }
 
+// slow tells whether something always takes longer than a second; once may be the machine's fault.
+func slow(fn func()) bool {
+	for try := 0; try < 3; try++ {
+		start := time.Now()
+		if fn(); time.Since(start) < time.Second {
+			return false
+		}
+	}
+	return true
+}
+
 func FuzzInitData(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add([]byte("<app_init_data><a><a><a></app_init_data>"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		start := time.Now()
-		d, err := ParseInitData(raw)
+		var d *InitData
+		var err error
+		if slow(func() { d, err = ParseInitData(raw) }) {
+			t.Fatal("slow")
+		}
 		if (d == nil) == (err == nil) {
 			t.Fatal("either data or an error")
-		}
-		if time.Since(start) > time.Second {
-			t.Fatal("slow")
 		}
 	})
 }

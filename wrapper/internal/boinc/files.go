@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // WriteAtomic writes a file so that a reader or a crash sees the old or the new
@@ -15,11 +17,22 @@ func WriteAtomic(path string, data []byte, mode os.FileMode) error {
 	if err := os.WriteFile(tmp, data, mode); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := rename(tmp, path); err != nil {
 		os.Remove(tmp)
 		return err
 	}
 	return nil
+}
+
+// rename tries for a second on Windows, where a file that somebody reads (a virus scanner) cannot be replaced.
+func rename(from, to string) error {
+	for try := 0; ; try++ {
+		err := os.Rename(from, to)
+		if err == nil || runtime.GOOS != "windows" || try == 20 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // oneLine keeps a message for the client on one line of bounded length.

@@ -69,6 +69,8 @@ type InitData struct {
 	ProcessPrioritySpecial              int
 	DockerType                          int // DockerType*
 	DockerVersion                       string
+	HostCPID                            string   // cross-project id of this client's host
+	Distros                             []Distro // WSL distributions, Windows
 	Proxy                               ProxyInfo
 	AppFiles                            []string // physical names of the code-signed files
 }
@@ -151,6 +153,10 @@ func (d *InitData) set(e Element) {
 				d.DockerVersion = h.text()
 			case "docker_type":
 				h.integer(&d.DockerType)
+			case "host_cpid":
+				d.HostCPID = h.text()
+			case "wsl":
+				d.Distros = parseDistros(h.Body)
 			}
 		}
 	case "proxy_info":

@@ -73,6 +73,8 @@ type Status struct {
 	WSS           float64 // bytes; 0 = not known, not sent
 	OtherPID      int     // 0 = none
 	WantNetwork   bool
+	Sporadic      bool // a sporadic job; the runtime sets both fields
+	SporadicAC    int
 }
 
 // Text formats the report.
@@ -94,6 +96,9 @@ func (s Status) Text() string {
 	}
 	if s.WantNetwork {
 		b.WriteString("<want_network>1</want_network>\n")
+	}
+	if s.Sporadic {
+		b.WriteString("<sporadic_ac>" + strconv.Itoa(s.SporadicAC) + "</sporadic_ac>\n")
 	}
 	return b.String()
 }

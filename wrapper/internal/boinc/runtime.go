@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,7 +18,7 @@ var apiMark = []byte("\x00API_VERSION_" + APIVersion + "\x00")
 
 // Timing of the protocol (spec 07 §2.4).
 const (
-	pollPeriod      = 100 * time.Millisecond
+	pollPeriod      = 200 * time.Millisecond // upstream 100; clients act once a second
 	reportPeriod    = time.Second
 	alivePeriod     = 10 * time.Second
 	heartbeatLimit  = 30 * time.Second
@@ -41,6 +42,7 @@ type State struct {
 	ClientGone    bool // act as for Quit
 	HaveHeartbeat bool
 	Beat          Beat
+	TrickleDowns  int // announcements of messages from the server, see Runtime.TrickleDowns
 }
 
 // Stop tells whether the program has to end now.
@@ -70,8 +72,10 @@ type Runtime struct {
 	lastBeat    time.Time
 	lastAlive   time.Time
 	clientStart string
-	graphicsURL string
-	trickle     bool
+	parent      int    // our parent if that is the client, else 0
+	graphics    string // message about graphics to be sent
+	out         outbox
+	sporadic    *sporadic
 	finished    bool
 }
 
@@ -104,22 +108,29 @@ func Init(opts Options) *Runtime {
 		done: make(chan struct{}), signals: make(chan os.Signal, 8)}
 	_, err = os.Stat(filepath.Join(dir, InitDataFile))
 	r.standalone = errors.Is(err, os.ErrNotExist)
+	if !r.standalone {
+		openStderr(dir)
+	}
 	if status, found := previousFinish(dir); found && !r.standalone {
 		opts.Log("an earlier episode of this job already finished with status %d", status)
 		opts.Exit(status)
 	}
 	r.takeSlotLock()
 	r.readInitData()
-	r.attach()
-	if _, err := os.Stat(filepath.Join(dir, TrickleUpFile)); err == nil {
-		r.trickle = true
+	if !r.init.NoPriorityChange {
+		normalPriority()
 	}
+	r.attach()
+	r.Announce() // again, if the client has not fetched it before it restarted us
 	_ = apiMark[len(apiMark)-1]
 	quitSignals(r.signals)
 	now := time.Now()
 	r.lastBeat, r.lastAlive = now, now
 	if pid := r.init.ClientPID; pid > 0 {
 		r.clientStart = processStart(pid)
+		if pid == os.Getppid() && !r.init.UsingSandbox {
+			r.parent = pid
+		}
 	}
 	go r.poll()
 	return r
@@ -171,8 +182,12 @@ func (r *Runtime) attach() {
 	}
 }
 
-// InitData is the parsed init_data.xml; do not change it.
-func (r *Runtime) InitData() *InitData { return r.init }
+// InitData is the parsed init_data.xml, read again when the client says that it has changed; do not change it.
+func (r *Runtime) InitData() *InitData {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.init
+}
 
 // Standalone tells whether the program runs without a client.
 func (r *Runtime) Standalone() bool { return r.standalone }
@@ -203,7 +218,8 @@ func (r *Runtime) scaled(f float64) float64 {
 	if f <= 0 {
 		return 0
 	}
-	return r.init.FractionStart + f*(r.init.FractionEnd-r.init.FractionStart)
+	init := r.InitData()
+	return init.FractionStart + f*(init.FractionEnd-init.FractionStart)
 }
 
 // WantNetwork tells the client whether the job waits for the network.
@@ -213,11 +229,20 @@ func (r *Runtime) WantNetwork(want bool) {
 	r.wantNetwork = want
 }
 
-// WebGraphicsURL offers a page for the client's "show graphics" button.
-func (r *Runtime) WebGraphicsURL(url string) {
+// WebGraphicsURL offers a page for the client's "show graphics" button. At most 255 bytes.
+func (r *Runtime) WebGraphicsURL(url string) { r.offer("web_graphics_url", url) }
+
+// RemoteDesktop offers a desktop, host:port, for the same button. At most 255 bytes.
+func (r *Runtime) RemoteDesktop(addr string) { r.offer("remote_desktop_addr", addr) }
+
+func (r *Runtime) offer(tag, value string) {
+	if len(value) > 255 {
+		r.opts.Log("%s is too long for the client: %d bytes", tag, len(value))
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.graphicsURL = url
+	r.graphics = "<" + tag + ">" + value + "</" + tag + ">"
 }
 
 // poll is the poller goroutine.
@@ -280,9 +305,25 @@ func (r *Runtime) receive(now time.Time) {
 				s.Suspended = false
 			}
 		})
+		if c.Reread {
+			r.reread()
+		}
 	}
-	// Nothing of ours uses trickle-down messages yet, but an unread one would block the client's queue.
-	r.seg.Receive(TrickleDown)
+	if msg, ok := r.seg.Receive(TrickleDown); ok && strings.Contains(msg, "<have_trickle_down/>") {
+		r.update(func(s *State) { s.TrickleDowns++ })
+	}
+}
+
+// reread takes in what the client has changed in init_data.xml, such as the proxy.
+func (r *Runtime) reread() {
+	d, err := ReadInitData(filepath.Join(r.dir, InitDataFile))
+	if err != nil {
+		r.opts.Log("the changed init_data.xml cannot be read: %v", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.init = d
 }
 
 func (r *Runtime) checkClient(now time.Time) {
@@ -294,6 +335,9 @@ func (r *Runtime) checkClient(now time.Time) {
 		r.lastAlive = now
 		gone = processGone(pid)
 		if start := processStart(pid); start != "" && r.clientStart != "" && start != r.clientStart {
+			gone = true
+		}
+		if r.parent != 0 && parentGone(r.parent) {
 			gone = true
 		}
 	} else {
@@ -314,6 +358,10 @@ func (r *Runtime) send(now time.Time) {
 	if now.Sub(r.lastSend) >= reportPeriod && r.haveStatus {
 		s := r.status
 		s.WantNetwork = r.wantNetwork
+		if r.sporadic != nil {
+			r.sporadic.exchange(r.dir, r.state)
+			s.SporadicAC, s.Sporadic = r.sporadic.app, true
+		}
 		// A suspended job has nothing new to say; only what differs is sent.
 		if text := s.Text(); !r.state.Suspended || text != r.lastSent {
 			if r.seg.Send(AppStatus, text) {
@@ -321,11 +369,9 @@ func (r *Runtime) send(now time.Time) {
 			}
 		}
 	}
-	if r.trickle && r.seg.Send(TrickleUp, "<have_new_trickle_up/>\n") {
-		r.trickle = false
-	}
-	if r.graphicsURL != "" && r.seg.Send(GraphicsReply, "<web_graphics_url>"+r.graphicsURL+"</web_graphics_url>") {
-		r.graphicsURL = ""
+	r.announce()
+	if r.graphics != "" && r.seg.Send(GraphicsReply, r.graphics) {
+		r.graphics = ""
 	}
 }
 

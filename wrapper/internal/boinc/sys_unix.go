@@ -96,6 +96,15 @@ func processGone(pid int) bool {
 	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
+// parentGone tells whether our parent is no longer the process it was.
+func parentGone(parent int) bool { return os.Getppid() != parent }
+
+// openStderr has nothing to do: the client has opened stderr.txt.
+func openStderr(string) {}
+
+// normalPriority has nothing to do: clients give wrappers a middle priority if the app version says is_wrapper.
+func normalPriority() {}
+
 func quitSignals(c chan<- os.Signal) {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTOU, syscall.SIGTTIN)
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTSTP)

@@ -281,7 +281,7 @@ func (s *Session) archiveResults(r jobspec.Results) error {
 		zw := gzip.NewWriter(s.limited(w))
 		tw := tar.NewWriter(zw)
 		seen := map[string]bool{}
-		err := s.readTar(r.Src, func(tr *tar.Reader) error { return repack(tw, tr, seen, s.logf) })
+		err := s.readTar(r.Src, func(tr *tar.Reader) error { return repack(tw, tr, r, seen, s.logf) })
 		if err != nil && !errors.Is(err, engine.ErrNotFound) {
 			return err
 		}
@@ -354,7 +354,7 @@ func addStream(tw *tar.Writer, file, name string) error {
 
 // repack copies the engine's stream: names relative to the directory itself, owner root, only files, directories and
 // links that stay inside.
-func repack(tw *tar.Writer, tr *tar.Reader, seen map[string]bool, logf func(string, ...any)) error {
+func repack(tw *tar.Writer, tr *tar.Reader, r jobspec.Results, seen map[string]bool, logf func(string, ...any)) error {
 	for first := true; ; first = false {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -369,6 +369,9 @@ func repack(tw *tar.Writer, tr *tar.Reader, seen map[string]bool, logf func(stri
 		name := inner(h.Name)
 		if name == "" {
 			continue // the directory itself
+		}
+		if len(r.Include) > 0 && (h.Typeflag == tar.TypeDir || !r.Wants(name)) {
+			continue
 		}
 		n := tar.Header{Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o777, ModTime: h.ModTime, Format: tar.FormatPAX}
 		switch h.Typeflag {

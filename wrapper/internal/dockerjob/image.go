@@ -26,6 +26,8 @@ type imagePlan struct {
 	alias      string // second, readable name; "" = none
 	built      bool   // from a Dockerfile, not a prebuilt image
 	keep       bool   // leave it for later jobs of the app version
+	file       string // image archive, "" = none
+	source     string // logical name of the Dockerfile or the archive
 	dockerfile string // text
 	files      []contextFile
 	hash       string
@@ -40,6 +42,9 @@ type contextFile struct {
 
 // planImage decides how the image is named and what it is built from, without asking the engine.
 func (s *Session) planImage() error {
+	if s.spec.ImageFile != "" {
+		return s.planImageFile()
+	}
 	name := s.cfg.Dockerfile
 	path, err := s.source(name)
 	if err != nil {
@@ -57,7 +62,7 @@ func (s *Session) planImage() error {
 	if err != nil {
 		return fail(exitInitFailure, "", "cannot read %s: %v", name, err)
 	}
-	p := imagePlan{built: true, dockerfile: string(raw)}
+	p := imagePlan{built: true, source: name, dockerfile: string(raw)}
 	if p.files, err = s.contextFiles(p.dockerfile); err != nil {
 		return err
 	}
@@ -202,7 +207,7 @@ func (s *Session) provideImage() error {
 	info, err := s.inspectImage()
 	switch {
 	case err == nil:
-		if s.rt.Standalone() && s.image.built && s.spec.ImageName == "" && info.Labels["boinc.content"] != s.image.hash {
+		if s.rt.Standalone() && s.image.built && s.image.file == "" && s.spec.ImageName == "" && info.Labels["boinc.content"] != s.image.hash {
 			break // the fixed name stands for other content
 		}
 		s.workdir = info.Workdir
@@ -210,10 +215,7 @@ func (s *Session) provideImage() error {
 	case !errors.Is(err, engine.ErrNotFound):
 		return general(err, "looking for the image "+s.image.ref)
 	}
-	if err := s.waitForNetwork(); err != nil {
-		return err
-	}
-	if err := s.obtainImage(); err != nil {
+	if err := s.makeImage(); err != nil {
 		return err
 	}
 	if info, err = s.inspectImage(); err != nil {
@@ -235,6 +237,20 @@ func (s *Session) inspectImage() (info engine.Image, err error) {
 		return e
 	})
 	return info, err
+}
+
+// makeImage loads, builds or pulls it.
+func (s *Session) makeImage() error {
+	if s.image.file != "" {
+		if err := s.loadImage(); err != nil {
+			return general(err, "loading the image "+s.spec.ImageFile)
+		}
+		return nil
+	}
+	if err := s.waitForNetwork(); err != nil {
+		return err
+	}
+	return s.obtainImage()
 }
 
 // nameImage gives the image its readable name as well.
@@ -328,6 +344,9 @@ func (s *Session) obtainImage() error {
 		s.logf("warning: %s: the network does not work, again in %v: %s", what, delay, brief(err))
 		s.rt.WantNetwork(true)
 		err = s.sleep(delay)
+		if err == nil {
+			err = s.awaitRegistry()
+		}
 		s.rt.WantNetwork(false)
 		if err != nil {
 			return err
@@ -355,7 +374,7 @@ func (s *Session) buildOrPull() error {
 			Labels: map[string]string{
 				"boinc.project": s.init.ProjectFolder(), "boinc.app": s.init.AppName,
 				"boinc.version": strconv.Itoa(s.init.AppVersion), "boinc.content": s.image.hash,
-				"boinc.dockerfile": hex.EncodeToString(sum[:])},
+				"boinc.dockerfile": hex.EncodeToString(sum[:]), labelClient: s.clientID(), labelKeep: strconv.FormatBool(s.image.keep)},
 			Args: s.spec.BuildArgs, ProxyEnv: proxy, Timeout: time.Duration(s.spec.BuildTimeout) * time.Second})
 	})
 	if err == nil {
@@ -439,10 +458,10 @@ func (s *Session) releaseImage(ctx context.Context) {
 		return
 	}
 	single := s.spec.Model == jobspec.ModelSinglePurpose
-	if p.alias != "" && !(single && p.keep) {
+	if p.alias != "" && !(single && p.keep && !s.rt.State().Abort) {
 		s.eng.RemoveImage(ctx, p.alias)
 	}
-	if p.keep || s.dockerfileUsedElsewhere() {
+	if p.keep && !s.rt.State().Abort || s.sourceUsedElsewhere() {
 		return
 	}
 	// Two jobs that end at once must not both leave the image to the other.
@@ -473,9 +492,9 @@ func (s *Session) tryImageLock() (*boinc.FileLock, error) {
 // maxClientState is the largest client_state.xml that is looked at, in bytes.
 const maxClientState = 256 << 20
 
-// dockerfileUsedElsewhere tells whether another workunit on this host brings the same Dockerfile: then its
+// sourceUsedElsewhere tells whether another workunit on this host brings the same Dockerfile or image file: then its
 // image is worth keeping until the last of them ends. The client's own list says so.
-func (s *Session) dockerfileUsedElsewhere() bool {
+func (s *Session) sourceUsedElsewhere() bool {
 	path := filepath.Join(s.dir, "..", "..", "client_state.xml")
 	if st, err := os.Stat(path); s.rt.Standalone() || err != nil || st.Size() > maxClientState {
 		return false
@@ -484,14 +503,14 @@ func (s *Session) dockerfileUsedElsewhere() bool {
 	if err != nil {
 		return false
 	}
-	files := map[string]string{} // workunit: physical name of its Dockerfile
+	files := map[string]string{} // workunit: physical name of its Dockerfile or image file
 	for text := string(raw); ; {
 		_, rest, found := strings.Cut(text, "<workunit>")
 		if !found {
 			break
 		}
 		block, after, _ := strings.Cut(rest, "</workunit>")
-		if name, file := dockerfileOf(block, s.cfg.Dockerfile); file != "" {
+		if name, file := sourceOf(block, s.image.source); file != "" {
 			files[name] = file
 		}
 		text = after
@@ -505,8 +524,8 @@ func (s *Session) dockerfileUsedElsewhere() bool {
 	return false
 }
 
-// dockerfileOf reads a <workunit> block of client_state.xml.
-func dockerfileOf(block, logical string) (name, physical string) {
+// sourceOf reads a <workunit> block of client_state.xml: the file that has the logical name.
+func sourceOf(block, logical string) (name, physical string) {
 	for _, e := range boinc.Elements([]byte(block)) {
 		switch e.Name {
 		case "name":

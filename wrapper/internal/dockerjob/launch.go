@@ -157,7 +157,7 @@ func (s *Session) create() error {
 func (s *Session) createSpec() (engine.CreateSpec, error) {
 	d, sp := s.init, s.spec
 	c := engine.CreateSpec{Name: s.container, Image: s.image.ref,
-		Labels: map[string]string{"boinc.result": d.ResultName, "boinc.project": d.ProjectFolder()},
+		Labels: map[string]string{"boinc.result": d.ResultName, "boinc.project": d.ProjectFolder(), labelClient: s.clientID(), labelSlot: s.dir},
 		Env:    s.env(), ProxyEnv: ProxyEnv(d.Proxy), Ports: sp.Portmap, NoNetwork: !sp.Network, LogSize: "1m", LogFiles: 2,
 		NoNewPrivs: !s.trusted, Extra: sp.CreateArgs, Entrypoint: sp.Entrypoint, Command: sp.Command, Memory: sp.MemoryLimit}
 	if sp.Results != nil {

@@ -17,7 +17,7 @@ const (
 	settleTime     = time.Second      // a suspend or resume must last this long …
 	settleQuiet    = 10 * time.Second // … unless the last one is this long ago
 	firstSample    = 300 * time.Millisecond
-	counterPeriod  = 5 * time.Second // between samples that are cheap to take
+	counterPeriod  = 10 * time.Second // between samples that are cheap to take
 	percentPeriod  = 10 * time.Second
 	watchdogPeriod = 5 * time.Minute  // a `wait` is asked again: engines have lost them
 	engineGrace    = 15 * time.Second // how long an engine may be away before the job is postponed
@@ -36,13 +36,16 @@ func (s *Session) monitor() error {
 	samples := make(chan sampled, 1)
 	done := make(chan struct{})
 	go func() { waiter <- s.awaitEnd(ctx); close(done) }()
-	defer func() { cancel(); <-done }()
+	pruned := make(chan struct{})
+	go func() { s.prune(ctx); close(pruned) }()
+	defer func() { cancel(); <-done; <-pruned }()
 
 	sampling, interval := false, firstSample
 	nextSample := time.Now().Add(interval)
+	var nextLook time.Time
 	var lastChange time.Time // of the container's paused state
 	wish, wishSince := s.paused, time.Time{}
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
@@ -80,6 +83,10 @@ func (s *Session) monitor() error {
 		}
 		if s.meter.tick(now) {
 			s.saveState()
+		}
+		if now.After(nextLook) { // trickles and early uploads of the payload
+			s.rt.Announce()
+			nextLook = now.Add(time.Second)
 		}
 		s.report()
 	}

@@ -61,6 +61,9 @@ func general(err error, what string) error {
 	case errors.Is(err, engine.ErrUnreachable):
 		return postpone(300, false, "is the container engine running, and may this user use it?",
 			"%s: the container engine does not answer: %s", what, brief(err))
+	case errors.Is(err, engine.ErrNoShell):
+		return postpone(600, false, "does `wsl -d` with the distribution that the client names work for this user? `wsl --shutdown` may help",
+			"%s: %s", what, brief(err))
 	case errors.Is(err, engine.ErrTimeout):
 		return postpone(600, false, "the container engine is overloaded or hangs; restarting it may help", "%s: %s", what, brief(err))
 	}

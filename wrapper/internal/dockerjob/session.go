@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"boincdock.org/wrapper/internal/boinc"
@@ -21,12 +22,13 @@ type Config struct {
 	AppArgs    []string // for the container, as ARGS
 	Verbose    bool
 	Keep       bool // leave container and image (standalone)
+	Sporadic   bool // the job and the client talk through the files ac and ca
 	// Log writes one line for the volunteer's and the project's eyes.
 	Log func(format string, a ...any)
 	// Trace, if set, turns the logging of engine commands on or off.
 	Trace func(on bool)
 	// Engines are asked in turn until one answers, unless init_data.xml names one.
-	Engines func(ctx context.Context, dockerType int) (engine.Engine, error)
+	Engines func(ctx context.Context) (engine.Engine, error)
 	// RetryDelays before further tries to build or pull when the network fails.
 	RetryDelays []time.Duration
 }
@@ -72,6 +74,11 @@ func Run(rt *boinc.Runtime, cfg Config) {
 func (s *Session) episode() error {
 	if err := s.readSpec(); err != nil {
 		return err
+	}
+	if s.cfg.Sporadic && !s.rt.Standalone() {
+		if err := s.rt.Sporadic(); err != nil {
+			return general(err, "preparing the files of a sporadic job")
+		}
 	}
 	if err := s.findEngine(); err != nil {
 		return err
@@ -174,14 +181,21 @@ func (s *Session) source(name string) (string, error) {
 
 func (s *Session) findEngine() error {
 	return s.await(func(ctx context.Context) error {
-		eng, err := s.cfg.Engines(ctx, s.init.DockerType)
+		eng, err := s.cfg.Engines(ctx)
 		if err != nil {
-			return postpone(3600, false, "install Docker or Podman and let the BOINC client's user use it "+
-				"(for Docker: member of the group docker), then restart the client", "no container engine: %v", err)
+			return postpone(3600, false, noEngineHint(), "no container engine: %v", err)
 		}
 		s.eng = eng
 		return nil
 	})
+}
+
+// noEngineHint tells the volunteer what to install.
+func noEngineHint() string {
+	if runtime.GOOS == "windows" {
+		return "install BOINC's WSL distribution " + boinc.BudaRunner + ", or Docker or Podman in another one that the client may use, then restart the client"
+	}
+	return "install Docker or Podman and let the BOINC client's user use it (for Docker on Linux: member of the group docker), then restart the client"
 }
 
 // await runs a call to the engine while the client is still served. When the

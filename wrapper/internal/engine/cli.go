@@ -32,6 +32,13 @@ type CLI struct {
 	proc   procFS
 	socket string // engine API on a Unix socket, "" = none
 	podman bool
+	paths  *translator // of a WSL distribution, nil = the engine sees our paths
+	mac    bool        // containers run in a virtual machine of macOS
+	// Warn, if set, is told what the volunteer should know.
+	Warn func(format string, a ...any)
+
+	oldBuild bool // this podman has no `build --retry`
+	migrated bool // `podman system migrate` was tried
 }
 
 // NewDocker is the Docker provider; prog is the path of its client.
@@ -41,7 +48,44 @@ func NewDocker(run execx.Runner, prog string) *CLI {
 
 // NewPodman is the Podman provider.
 func NewPodman(run execx.Runner, prog string) *CLI {
-	return &CLI{name: "podman", prog: prog, run: run, proc: hostFS, podman: true}
+	return &CLI{name: "podman", prog: prog, run: quiet{run}, proc: hostFS, podman: true}
+}
+
+// InWSL makes a provider for an engine inside a WSL distribution.
+func InWSL(w *WSL, podman bool) *CLI {
+	c := &CLI{name: "docker", prog: "docker", run: w, podman: podman, paths: &translator{run: w, seen: map[string]string{}}}
+	if podman {
+		c.name, c.prog, c.run = "podman", "podman", quiet{w}
+	}
+	return c
+}
+
+// quiet keeps Podman's repeated warning out of every output.
+type quiet struct{ execx.Runner }
+
+func (q quiet) Run(ctx context.Context, c execx.Cmd) (execx.Result, error) {
+	c.Env = append(append([]string{}, c.Env...), "PODMAN_IGNORE_CGROUPSV1_WARNING=1")
+	return q.Runner.Run(ctx, c)
+}
+
+// OnMac says that the engine's containers run in a virtual machine of macOS: host devices and control groups are elsewhere.
+func (c *CLI) OnMac() *CLI {
+	c.mac = true
+	return c
+}
+
+// host is the engine's name of a path of this machine.
+func (c *CLI) host(ctx context.Context, path string) (string, error) {
+	if c.paths == nil {
+		return path, nil
+	}
+	return c.paths.path(ctx, path)
+}
+
+func (c *CLI) warnf(format string, a ...any) {
+	if c.Warn != nil {
+		c.Warn(format, a...)
+	}
 }
 
 // dockerSocket returns the path of the engine's socket, "" when it is reached otherwise.
@@ -60,8 +104,22 @@ func (c *CLI) Name() string { return c.name }
 
 // call runs one client command with a time limit and returns its standard output.
 func (c *CLI) call(ctx context.Context, limit time.Duration, args ...string) (string, error) {
-	res, err := c.run.Run(ctx, execx.Cmd{Args: append([]string{c.prog}, args...), Timeout: limit})
+	cmd := execx.Cmd{Args: append([]string{c.prog}, args...), Timeout: limit}
+	res, err := c.run.Run(ctx, cmd)
+	if err != nil && c.podman && !c.migrated && stalePause(err) {
+		// A rootless pause process of an earlier session or version (#6916, #6991): Podman's own remedy.
+		c.migrated = true
+		if _, merr := c.run.Run(ctx, execx.Cmd{Args: []string{c.prog, "system", "migrate"}, Timeout: changeCall}); merr == nil {
+			c.warnf("podman had a stale pause process; ran `podman system migrate`")
+			res, err = c.run.Run(ctx, cmd)
+		}
+	}
 	return string(res.Stdout), Classify(err)
+}
+
+func stalePause(err error) bool {
+	out := Output(err)
+	return strings.Contains(out, "invalid internal status") || strings.Contains(out, "cannot re-exec process")
 }
 
 func (c *CLI) change(ctx context.Context, args ...string) error {
@@ -108,11 +166,17 @@ func ParseVersion(out string) string {
 
 // InspectImage implements Engine.
 func (c *CLI) InspectImage(ctx context.Context, ref string) (Image, error) {
-	out, err := c.call(ctx, shortCall, "image", "inspect", "--format", "{{.Id}} {{json .Config}}", ref)
+	out, err := c.call(ctx, shortCall, "image", "inspect", "--format", "{{.Id}} {{json .Created}} {{json .RootFS.Layers}} {{json .Config}}", ref)
 	if err != nil {
 		return Image{}, err
 	}
-	id, config, _ := strings.Cut(strings.TrimSpace(out), " ")
+	id, rest, _ := strings.Cut(strings.TrimSpace(out), " ")
+	created, rest, _ := strings.Cut(rest, " ")
+	list, config, _ := strings.Cut(rest, " ")
+	var layers []string
+	if err := json.Unmarshal([]byte(list), &layers); err != nil {
+		return Image{}, fmt.Errorf("cannot read the answer of image inspect: %w", err)
+	}
 	var parsed struct {
 		Labels     map[string]string
 		WorkingDir string
@@ -120,13 +184,39 @@ func (c *CLI) InspectImage(ctx context.Context, ref string) (Image, error) {
 	if err := json.Unmarshal([]byte(config), &parsed); err != nil {
 		return Image{}, fmt.Errorf("cannot read the answer of image inspect: %w", err)
 	}
-	return Image{ID: id, Labels: parsed.Labels, Workdir: parsed.WorkingDir}, nil
+	return Image{ID: id, Labels: parsed.Labels, Workdir: parsed.WorkingDir, Layers: layers, Created: parseTime(created)}, nil
+}
+
+// parseTime reads an engine's JSON time, zero if it cannot be read.
+func parseTime(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, strings.Trim(s, `"`))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // Build implements Engine.
 func (c *CLI) Build(ctx context.Context, b BuildSpec) error {
+	dir, err := c.host(ctx, b.Context)
+	if err != nil {
+		return err
+	}
+	file, err := c.host(ctx, b.Dockerfile)
+	if err != nil {
+		return err
+	}
+	b.Context, b.Dockerfile = dir, file
+	if err = c.build(ctx, b); err != nil && c.podman && !c.oldBuild && strings.Contains(Output(err), "unknown flag: --retry") {
+		c.oldBuild = true // Podman before 5
+		err = c.build(ctx, b)
+	}
+	return err
+}
+
+func (c *CLI) build(ctx context.Context, b BuildSpec) error {
 	args := []string{c.prog, "build", "--force-rm"}
-	if c.podman {
+	if c.podman && !c.oldBuild {
 		args = append(args, "--retry", "0")
 	}
 	for _, t := range b.Tags {
@@ -181,8 +271,24 @@ func (c *CLI) ImagesByLabel(ctx context.Context, labels ...string) ([]string, er
 	return refs, nil
 }
 
+// Load implements Engine.
+func (c *CLI) Load(ctx context.Context, tar io.Reader) error {
+	_, err := c.run.Run(ctx, execx.Cmd{Args: []string{c.prog, "load"}, Stdin: tar, Timeout: copyCall})
+	return Classify(err)
+}
+
 // Create implements Engine.
 func (c *CLI) Create(ctx context.Context, s CreateSpec) error {
+	mounts := make([]Mount, len(s.Mounts))
+	for i, m := range s.Mounts {
+		host, err := c.host(ctx, m.Host)
+		if err != nil {
+			return err
+		}
+		mounts[i] = Mount{Host: host, Guest: m.Guest, ReadOnly: m.ReadOnly}
+	}
+	s.Mounts = mounts
+	c.gpuNotes(ctx, &s)
 	_, err := c.run.Run(ctx, execx.Cmd{Args: c.createArgs(s), Env: s.ProxyEnv, Timeout: changeCall})
 	return Classify(err)
 }
@@ -225,11 +331,11 @@ func (c *CLI) createArgs(s CreateSpec) []string {
 	if s.NoNewPrivs {
 		args = append(args, "--security-opt", "no-new-privileges")
 	}
-	if c.proc.selinuxEnforcing() {
+	if c.paths == nil && !c.mac && c.proc.selinuxEnforcing() {
 		args = append(args, "--security-opt", "label=disable")
 	}
 	if c.podman {
-		args = append(args, "--log-driver=k8s-file")
+		args = append(args, "--log-driver=k8s-file", "--log-opt", "max-size="+s.LogSize)
 	} else {
 		args = append(args, "--log-driver", "json-file", "--log-opt", "max-size="+s.LogSize,
 			"--log-opt", "max-file="+strconv.Itoa(s.LogFiles))
@@ -263,31 +369,6 @@ func mountArg(m Mount) []string {
 	return []string{"--mount", v}
 }
 
-// gpuArgs gives the device to the container (spec 07 §7.5).
-func (c *CLI) gpuArgs(g GPU) []string {
-	switch {
-	case g.Vendor == "ATI" || strings.HasPrefix(g.Vendor, "AMD"):
-		args := []string{"--device", "/dev/kfd", "--device", "/dev/dri"}
-		for _, group := range []string{"video", "render"} {
-			if c.proc.hasGroup(group) {
-				args = append(args, "--group-add", group)
-			}
-		}
-		return args
-	case g.Vendor == "intel_gpu":
-		return []string{"--device", "/dev/dri"}
-	case c.podman && c.proc.hasCDI():
-		n := "all"
-		if g.Device >= 0 {
-			n = strconv.Itoa(g.Device)
-		}
-		return []string{"--device", "nvidia.com/gpu=" + n}
-	case c.podman || g.Device < 0:
-		return []string{"--gpus", "all"}
-	}
-	return []string{"--gpus", "device=" + strconv.Itoa(g.Device)}
-}
-
 // Inspect implements Engine. The exact name is asked for: in a table x_1 is a prefix of x_10.
 func (c *CLI) Inspect(ctx context.Context, name string) (Container, error) {
 	out, err := c.call(ctx, shortCall, "container", "inspect", "--format", "{{.Id}} {{json .State}}", name)
@@ -305,6 +386,19 @@ func (c *CLI) Inspect(ctx context.Context, name string) (Container, error) {
 	}
 	return Container{ID: id, State: strings.ToLower(p.Status), ExitCode: p.ExitCode, OOMKilled: p.OOMKilled,
 		PID: p.Pid, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt}, nil
+}
+
+// ContainerLabels implements Engine.
+func (c *CLI) ContainerLabels(ctx context.Context, name string) (map[string]string, error) {
+	out, err := c.call(ctx, shortCall, "container", "inspect", "--format", "{{json .Config.Labels}}", name)
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]string{}
+	if err := json.Unmarshal([]byte(out), &labels); err != nil {
+		return nil, fmt.Errorf("cannot read the answer of container inspect: %w", err)
+	}
+	return labels, nil
 }
 
 // ContainersByLabel implements Engine.
@@ -369,7 +463,11 @@ func (c *CLI) Wait(ctx context.Context, name string) (int, error) {
 
 // Logs implements Engine.
 func (c *CLI) Logs(ctx context.Context, name string, stdout, stderr io.Writer) error {
-	_, err := c.run.Run(ctx, execx.Cmd{Args: []string{c.prog, "logs", name}, Stdout: stdout, Stderr: stderr, Timeout: copyCall})
+	args := []string{c.prog, "logs", name}
+	if c.podman { // its own warnings would be taken for the container's output
+		args = []string{c.prog, "--log-level", "error", "logs", name}
+	}
+	_, err := c.run.Run(ctx, execx.Cmd{Args: args, Stdout: stdout, Stderr: stderr, Timeout: copyCall})
 	return Classify(err)
 }
 
@@ -381,7 +479,15 @@ func (c *CLI) CopyIn(ctx context.Context, name string, tar io.Reader) error {
 
 // CopyFileIn implements Engine.
 func (c *CLI) CopyFileIn(ctx context.Context, name, file, dst string) error {
-	_, err := c.call(ctx, copyCall, "cp", "-L", file, name+":"+dst)
+	file, err := c.host(ctx, file)
+	if err != nil {
+		return err
+	}
+	args := []string{"cp", "-L", file, name + ":" + dst}
+	if c.podman { // follows links anyway, and knows no -L
+		args = []string{"cp", file, name + ":" + dst}
+	}
+	_, err = c.call(ctx, copyCall, args...)
 	return err
 }
 
@@ -391,7 +497,8 @@ func (c *CLI) CopyOut(ctx context.Context, name, path string, tar io.Writer) err
 	if err != nil {
 		err = Classify(err)
 		out := strings.ToLower(Output(err))
-		if strings.Contains(out, "could not find the file") || strings.Contains(out, "no such file or directory") {
+		if strings.Contains(out, "could not find the file") || strings.Contains(out, "no such file or directory") ||
+			strings.Contains(out, "could not be found on container") {
 			return &failure{kind: ErrNotFound, err: err}
 		}
 	}

@@ -54,6 +54,8 @@ type Image struct {
 	ID      string
 	Labels  map[string]string
 	Workdir string
+	Layers  []string // digests of the uncompressed layers
+	Created time.Time
 }
 
 // Mount is one bind mount; Host is an absolute path.
@@ -98,7 +100,7 @@ type CreateSpec struct {
 
 // GPU says which device the client gave to the job.
 type GPU struct {
-	Vendor string // "NVIDIA", "ATI", "intel_gpu", …
+	Vendor string // "NVIDIA", "ATI", "intel_gpu", …, or what OpenCL calls it; "" = not known
 	Device int    // -1: all
 }
 
@@ -120,6 +122,8 @@ type Engine interface {
 	InspectImage(ctx context.Context, ref string) (Image, error)
 	Build(ctx context.Context, b BuildSpec) error
 	Pull(ctx context.Context, ref string, proxyEnv []string) error
+	// Load takes an image archive, uncompressed, in.
+	Load(ctx context.Context, tar io.Reader) error
 	Tag(ctx context.Context, ref, newRef string) error
 	// RemoveImage removes one name; the image goes with its last name.
 	RemoveImage(ctx context.Context, ref string) error
@@ -128,6 +132,8 @@ type Engine interface {
 
 	Create(ctx context.Context, c CreateSpec) error
 	Inspect(ctx context.Context, name string) (Container, error)
+	// ContainerLabels are the labels of one container.
+	ContainerLabels(ctx context.Context, name string) (map[string]string, error)
 	// ContainersByLabel lists names of containers in any state.
 	ContainersByLabel(ctx context.Context, labels ...string) ([]string, error)
 	Start(ctx context.Context, name string) error

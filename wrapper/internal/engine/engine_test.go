@@ -230,6 +230,85 @@ func TestSocketSample(t *testing.T) {
 	}
 }
 
+// scripted answers by the arguments.
+type scripted func(args string) (execx.Result, error)
+
+func (f scripted) Run(_ context.Context, c execx.Cmd) (execx.Result, error) {
+	res, err := f(strings.Join(c.Args[1:], " "))
+	if res.Status != 0 && err == nil {
+		err = &execx.Error{Args: c.Args, Result: res}
+	}
+	return res, err
+}
+
+// #6916, #6991: Podman says this when a pause process of an earlier session is in the way.
+func TestReported6916StalePauseProcessIsMigratedOnce(t *testing.T) {
+	migrated := 0
+	c := NewPodman(scripted(func(args string) (execx.Result, error) {
+		switch {
+		case args == "system migrate":
+			migrated++
+		case args == "--version":
+			return execx.Result{Stdout: []byte("podman version 5.4.2\n")}, nil
+		case migrated == 0 || args == "start broken":
+			return execx.Result{Status: 1, Stderr: []byte("ERRO[0000] invalid internal status, try resetting the pause process with \"podman system migrate\"")}, nil
+		}
+		return execx.Result{Stdout: []byte("5.4.2\n")}, nil
+	}), "podman")
+	if v, err := c.Check(context.Background()); err != nil || v != "5.4.2" || migrated != 1 {
+		t.Errorf("%q %v, migrated %d times", v, err, migrated)
+	}
+	if c.Start(context.Background(), "broken") == nil || migrated != 1 {
+		t.Errorf("migrated %d times", migrated)
+	}
+}
+
+// Podman 4.3 of Debian 12 has no `build --retry`.
+func TestBuildWithAnOlderPodman(t *testing.T) {
+	var seen []string
+	c := NewPodman(scripted(func(args string) (execx.Result, error) {
+		seen = append(seen, args)
+		if strings.Contains(args, "--retry") {
+			return execx.Result{Status: 125, Stderr: []byte("Error: unknown flag: --retry\nSee 'podman build --help'")}, nil
+		}
+		return execx.Result{}, nil
+	}), "podman")
+	for i := 0; i < 2; i++ {
+		if err := c.Build(context.Background(), BuildSpec{Context: "/c", Dockerfile: "/c/D", Tags: []string{"t"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%q", seen)
+	}
+}
+
+func TestGPUVendorsAndDetection(t *testing.T) {
+	for in, want := range map[string]string{"NVIDIA": vendorNVIDIA, "NVIDIA Corporation": vendorNVIDIA, "ATI": vendorAMD,
+		"Advanced Micro Devices, Inc.": vendorAMD, "intel_gpu": vendorIntel, "Intel(R) Corporation": vendorIntel, "apple_gpu": "", "": ""} {
+		if got := vendorOf(in); got != want {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+	for file, want := range map[string]string{"dev/nvidiactl": "--gpus all", "dev/kfd": "--device /dev/kfd --device /dev/dri", "none": "--gpus all",
+		"sys/class/drm/card1/device/vendor": "--device /dev/dri"} {
+		root := t.TempDir()
+		write(t, root, file, "0x8086\n")
+		cli := NewDocker(nil, "docker")
+		cli.proc = procFS{root: root}
+		if got := strings.Join(cli.gpuArgs(GPU{Device: -1}), " "); got != want {
+			t.Errorf("%s: %s", file, got)
+		}
+	}
+	mac := NewPodman(scripted(func(string) (execx.Result, error) { return execx.Result{Status: 1}, nil }), "podman").OnMac()
+	warned := ""
+	mac.Warn = func(format string, a ...any) { warned = format }
+	s := CreateSpec{GPU: &GPU{Vendor: "apple_gpu"}}
+	if mac.gpuNotes(context.Background(), &s); s.GPU != nil || warned == "" {
+		t.Error("a machine without /dev/dri has no GPU")
+	}
+}
+
 func FuzzParseStats(f *testing.F) {
 	f.Add("97.12% 420KiB / 503.8GiB")
 	f.Fuzz(func(t *testing.T, out string) {

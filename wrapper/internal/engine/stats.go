@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"boincdock.org/wrapper/internal/execx"
 )
 
 // procFS is where this host's files are read; tests put a directory in its place.
@@ -52,7 +54,11 @@ func (p procFS) hasCDI() bool {
 // engine's API, else the `stats` command. The first two count CPU seconds;
 // the last knows percentages only.
 func (c *CLI) Stats(ctx context.Context, name string, k Container) (Sample, error) {
-	if s, ok := c.proc.cgroupSample(k); ok {
+	if c.paths != nil {
+		if s, ok := c.farSample(ctx, k); ok {
+			return s, nil
+		}
+	} else if s, ok := c.proc.cgroupSample(k); ok {
 		return s, nil
 	}
 	if c.socket != "" {
@@ -69,6 +75,50 @@ func (c *CLI) Stats(ctx context.Context, name string, k Container) (Sample, erro
 		return Sample{}, fmt.Errorf("cannot read the answer of stats: %q", out)
 	}
 	return s, nil
+}
+
+// farScript prints the control group files of a process: the cgroup file, a line "--", and the values as
+// "cpu2 USEC", "cpu1 NS", "mem2 BYTES", "cache2 BYTES", "mem1 BYTES", "cache1 BYTES" as far as they can be read.
+const farScript = `c=$(cat /proc/$1/cgroup) || exit 1
+printf '%s\n--\n' "$c"
+p=$(printf '%s\n' "$c" | sed -n 's/^0:://p'); d=/sys/fs/cgroup$p
+[ -r "$d/cpu.stat" ] && sed -n 's/^usage_usec /cpu2 /p' "$d/cpu.stat" && sed 's/^/mem2 /' "$d/memory.current" && sed -n 's/^inactive_file /cache2 /p' "$d/memory.stat"
+p=$(printf '%s\n' "$c" | sed -n 's/^[0-9]*:[a-z,]*cpuacct[a-z,]*://p'); [ -r "/sys/fs/cgroup/cpuacct$p/cpuacct.usage" ] && sed 's/^/cpu1 /' "/sys/fs/cgroup/cpuacct$p/cpuacct.usage"
+p=$(printf '%s\n' "$c" | sed -n 's/^[0-9]*:memory://p'); d=/sys/fs/cgroup/memory$p
+[ -n "$p" ] && [ -r "$d/memory.usage_in_bytes" ] && sed 's/^/mem1 /' "$d/memory.usage_in_bytes" && sed -n 's/^total_inactive_file /cache1 /p' "$d/memory.stat"
+:`
+
+// farSample reads the control group of a container in a WSL distribution, in one call.
+func (c *CLI) farSample(ctx context.Context, k Container) (Sample, bool) {
+	if k.PID <= 0 || len(k.ID) < 12 {
+		return Sample{}, false
+	}
+	res, err := c.run.Run(ctx, execx.Cmd{Args: []string{"sh", "-c", farScript, "sh", strconv.Itoa(k.PID)}, Timeout: shortCall})
+	if err != nil {
+		return Sample{}, false
+	}
+	return parseFar(string(res.Stdout), k.ID)
+}
+
+func parseFar(out, id string) (Sample, bool) {
+	groups, values, found := strings.Cut(out, "\n--\n")
+	if !found || !strings.Contains(groups, id) {
+		return Sample{}, false
+	}
+	var s Sample
+	version := "2"
+	cpu, ok := statField(values, "cpu2")
+	s.CPU, s.HaveCPU = cpu/1e6, ok
+	if !ok {
+		version = "1"
+		cpu, ok = statField(values, "cpu1")
+		s.CPU, s.HaveCPU = cpu/1e9, ok
+	}
+	if mem, ok := statField(values, "mem"+version); ok {
+		cache, _ := statField(values, "cache"+version)
+		s.Memory = positive(mem - cache)
+	}
+	return s, s.HaveCPU
 }
 
 // cgroupSample reads the control group of the container's first process. The

@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package fakeclient plays the BOINC client in tests: it sets up project and
 // slot directories, starts a program as a client does, talks to it through the
 // shared memory file and reads its exit by the client's rules (spec 07 §1, §2, §3.6).
@@ -13,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,20 +35,23 @@ type Client struct {
 	DockerType                 int // 0: the element is missing, as with clients before 8.2
 	AppFiles                   []string
 	ExtraInit                  string
-	ClientPID                  int                 // 0: ours
-	Credential                 *syscall.Credential // user of the program, nil = ours
+	HostExtra                  string      // inside host_info
+	ClientPID                  int         // 0: ours
+	Credential                 *Credential // user of the program, nil = ours (Unix)
 
-	mu    sync.Mutex
-	seg   *boinc.Segment
-	mem   []byte
-	queue []string
-	seen  []Report
-	beats string
-	mute  bool
-	stop  chan struct{}
-	wg    sync.WaitGroup
-	cmd   *exec.Cmd
-	done  chan struct{}
+	mu                 sync.Mutex
+	seg                *boinc.Segment
+	mem                []byte
+	memory             string // name of the shared memory, Windows
+	queue              []string
+	seen               []Report
+	trickles, graphics []string
+	beats              string
+	mute               bool
+	stop               chan struct{}
+	wg                 sync.WaitGroup
+	cmd                *exec.Cmd
+	done               chan struct{}
 }
 
 // Report is one app_status message.
@@ -130,6 +130,10 @@ func (c *Client) initData() string {
 	for _, f := range c.AppFiles {
 		files += "<app_file>" + f + "</app_file>\n"
 	}
+	comm := ""
+	if name := c.commObjName(); name != "" {
+		comm = "<comm_obj_name>" + name + "</comm_obj_name>\n"
+	}
 	return fmt.Sprintf(`<app_init_data>
 <major_version>8</major_version>
 <minor_version>2</minor_version>
@@ -160,9 +164,9 @@ func (c *Client) initData() string {
 <host_info>
     <timezone>0</timezone>
 %s</host_info>
-%s%s</app_init_data>
+%s%s%s</app_init_data>
 `, c.Version, c.App, c.PlanClass, c.Project, c.Data, c.WU, c.Result, pid, c.WUCPU, c.CheckpointPeriod, c.NCPUs, c.DiskBound,
-		docker, c.ExtraInit, files)
+		docker+c.HostExtra, comm, c.ExtraInit, files)
 }
 
 // Start starts the program in the slot, with fresh shared memory, init_data.xml and stderr.txt appended to.
@@ -175,17 +179,10 @@ func (c *Client) Start(program string, env []string, args ...string) {
 		c.T.Fatal(err)
 	}
 	defer stderr.Close()
-	if c.Credential != nil {
-		for _, f := range []string{boinc.InitDataFile, boinc.MmapFile, boinc.StderrFile} {
-			if err := os.Chown(filepath.Join(c.Slot, f), int(c.Credential.Uid), int(c.Credential.Gid)); err != nil {
-				c.T.Fatal(err)
-			}
-		}
-	}
 	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Stderr = c.Slot, stderr
+	cmd.Dir = c.Slot
 	cmd.Env = append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.Credential}
+	c.prepare(cmd, stderr)
 	if err := cmd.Start(); err != nil {
 		c.T.Fatal(err)
 	}
@@ -197,27 +194,6 @@ func (c *Client) Start(program string, env []string, args ...string) {
 	go func() { cmd.Wait(); close(done) }()
 	c.wg.Add(1)
 	go c.play(stop)
-}
-
-func (c *Client) attach() {
-	path := filepath.Join(c.Slot, boinc.MmapFile)
-	os.Remove(path)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(boinc.SegmentSize); err != nil {
-		c.T.Fatal(err)
-	}
-	mem, err := syscall.Mmap(int(f.Fd()), 0, boinc.SegmentSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	if err != nil {
-		c.T.Fatal(err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mem = mem
-	c.seg, _ = boinc.NewSegment(mem)
 }
 
 // play is the client's poll: heartbeat, queued message, status.
@@ -244,6 +220,12 @@ func (c *Client) play(stop chan struct{}) {
 }
 
 func (c *Client) collect() {
+	if text, ok := c.seg.Receive(boinc.TrickleUp); ok {
+		c.trickles = append(c.trickles, text)
+	}
+	if text, ok := c.seg.Receive(boinc.GraphicsReply); ok {
+		c.graphics = append(c.graphics, text)
+	}
 	if text, ok := c.seg.Receive(boinc.AppStatus); ok {
 		c.seen = append(c.seen, Report{Text: text, When: time.Now()})
 	}
@@ -275,6 +257,27 @@ func (c *Client) Reports() []Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Report(nil), c.seen...)
+}
+
+// Trickles returns the messages on the trickle-up channel.
+func (c *Client) Trickles() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.trickles...)
+}
+
+// Graphics returns the messages about graphics.
+func (c *Client) Graphics() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string(nil), c.graphics...)
+}
+
+// TrickleDown says that a message from the server lies in the slot.
+func (c *Client) TrickleDown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seg.Send(boinc.TrickleDown, "<have_trickle_down/>\n")
 }
 
 // Last returns the newest report, empty if there is none.
@@ -342,7 +345,7 @@ func (c *Client) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.collect()
-	syscall.Munmap(c.mem)
+	c.detach()
 	c.seg = nil
 }
 

@@ -23,8 +23,10 @@ const DirEnv = "FAKE_DOCKER_DIR"
 
 // Image of the fake engine.
 type Image struct {
-	ID     string
-	Labels map[string]string
+	ID      string
+	Labels  map[string]string
+	Layers  []string
+	Created time.Time
 }
 
 // Container of the fake engine. What it does when it runs is set by Plan.
@@ -158,6 +160,9 @@ type scripted struct {
 func (s scripted) Error() string { return s.text }
 
 func run(dir string, argv []string, out *bytes.Buffer) error {
+	if len(argv) > 2 && argv[0] == "--log-level" { // an option of podman itself
+		argv = argv[2:]
+	}
 	verb := argv[0]
 	args := argv[1:]
 	if (verb == "image" || verb == "container") && len(args) > 0 {
@@ -281,12 +286,15 @@ func (s *State) do(verb string, args []string, last string, out *bytes.Buffer) e
 			return fmt.Errorf("Error response from daemon: No such image: %s", last)
 		}
 		config, _ := json.Marshal(map[string]any{"Labels": img.Labels, "WorkingDir": "/work"})
-		fmt.Fprintf(out, "%s %s\n", img.ID, config)
+		layers, _ := json.Marshal(append([]string{}, img.Layers...))
+		fmt.Fprintf(out, "%s %q %s %s\n", img.ID, img.Created.Format(time.RFC3339Nano), layers, config)
 	case "pull":
 		s.Serial++
 		s.Images[full(last)] = Image{ID: fmt.Sprintf("sha256:%064d", s.Serial)}
 	case "image tag":
 		s.Images[full(last)] = s.Images[full(args[0])]
+	case "load":
+		return s.load(out)
 	case "image rm":
 		return s.removeImage(last)
 	case "images":
@@ -307,6 +315,45 @@ func (s *State) do(verb string, args []string, last string, out *bytes.Buffer) e
 		return nil
 	default:
 		return s.container(verb, args, last, out)
+	}
+	return nil
+}
+
+// load takes an archive of `docker save` from standard input.
+func (s *State) load(out *bytes.Buffer) error {
+	files := map[string][]byte{}
+	tr := tar.NewReader(os.Stdin)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("Error processing tar file(exit status 1): %w", err)
+		}
+		if files[h.Name], err = io.ReadAll(tr); err != nil {
+			return err
+		}
+	}
+	var list []struct {
+		Config   string
+		RepoTags []string
+	}
+	var config struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		}
+	}
+	if err := json.Unmarshal(files["manifest.json"], &list); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(files[list[0].Config], &config); err != nil {
+		return err
+	}
+	s.Serial++
+	for _, t := range list[0].RepoTags {
+		s.Images[full(t)] = Image{ID: fmt.Sprintf("sha256:%064d", s.Serial), Layers: config.RootFS.DiffIDs}
+		fmt.Fprintln(out, "Loaded image:", t)
 	}
 	return nil
 }
@@ -391,6 +438,11 @@ func (s *State) container(verb string, args []string, last string, out *bytes.Bu
 	now := time.Now()
 	switch verb {
 	case "container inspect":
+		if strings.Contains(strings.Join(args, " "), ".Config.Labels") {
+			labels, _ := json.Marshal(c.Labels)
+			fmt.Fprintf(out, "%s\n", labels)
+			return nil
+		}
 		state, _ := json.Marshal(map[string]any{"Status": c.State, "ExitCode": c.ExitCode, "OOMKilled": c.OOMKilled,
 			"Pid": 0, "StartedAt": c.StartedAt.Format(time.RFC3339Nano)})
 		fmt.Fprintf(out, "%s %s\n", c.ID, state)

@@ -33,9 +33,31 @@ type Copy struct{ Src, Dst string }
 
 // Results describes the archive of a directory of the container ([results_archive]).
 type Results struct {
-	Src            string // directory in the container, made before the start
-	Dst            string // logical name of the output file
-	Stdout, Stderr string // members for the container's streams, "" = left out
+	Src            string   // directory in the container, made before the start
+	Dst            string   // logical name of the output file
+	Stdout, Stderr string   // members for the container's streams, "" = left out
+	Include        []string // patterns of the files wanted, nil = all
+}
+
+// Wants says whether a file, named relative to Src, belongs into the archive. Patterns are those of path.Match;
+// one without a slash looks at file names in all folders, one that ends in a slash takes the folder.
+func (r Results) Wants(name string) bool {
+	for _, pattern := range r.Include {
+		if folder, ok := strings.CutSuffix(pattern, "/"); ok {
+			if strings.HasPrefix(name, folder+"/") {
+				return true
+			}
+			continue
+		}
+		subject := name
+		if !strings.Contains(pattern, "/") {
+			subject = path.Base(name)
+		}
+		if ok, _ := path.Match(pattern, subject); ok {
+			return true
+		}
+	}
+	return len(r.Include) == 0
 }
 
 // Spec is a checked job.toml.
@@ -45,6 +67,7 @@ type Spec struct {
 	UseGPU                                 *bool // nil: as init_data.xml says
 	CheckpointPeriod                       int   // seconds, 0: as init_data.xml says
 	ImageName                              string
+	ImageFile                              string // logical name of an image archive
 	Model                                  string
 	ModelGiven                             bool
 	BuildArgs, CreateArgs                  []string
@@ -308,6 +331,12 @@ func (r *reader) scalars(s *Spec) {
 	if _, given := r.table["image_name"]; given && r.err == nil && !ValidReference(s.ImageName) {
 		r.fail("image_name", "is not an image name: %q", s.ImageName)
 	}
+	s.ImageFile = r.str("image_file")
+	if _, given := r.table["image_file"]; given && r.err == nil {
+		if s.ImageFile == "" || s.ImageName != "" {
+			r.fail("image_file", "must name a file of the job, and there can be no image_name with it")
+		}
+	}
 	if m := r.str("model"); m != "" || r.table["model"] != nil {
 		s.Model, s.ModelGiven = m, true
 	}
@@ -392,6 +421,12 @@ func (r *reader) results() *Results {
 	for _, name := range []string{res.Stdout, res.Stderr} {
 		if strings.ContainsAny(name, "/\\") || name == "." || name == ".." {
 			sub.fail("stdout", "the members must be plain file names, not %q", name)
+		}
+	}
+	res.Include = sub.strings("include", false)
+	for i, pattern := range res.Include {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || pattern[0] == '/' {
+			sub.fail("include", "element %d must be a pattern such as *.csv, not %q", i+1, pattern)
 		}
 	}
 	if res.Stdout != "" && res.Stdout == res.Stderr {

@@ -90,16 +90,34 @@ func TestWrongValuesNameKeyAndLine(t *testing.T) {
 		"copy_to_container = [{src=\"a\"}]":       "copy_to_container: entry 1 needs both src and dst",
 		"[results_archive]\nsrc=\"/\"\ndst=\"x\"": "results_archive.src",
 		"[results_archive]\nsrc=\"/x\"":           "results_archive.dst",
-		"env = 3":                                 "env: must be a table",
-		"create_args = [\"a\\u0000b\"]":           "NUL",
-		"build_timeout = 1e300":                   "build_timeout: is out of range",
-		"use_gpu = \"yes\"":                       "use_gpu: must be true or false",
-		"copy_from_container = 1979-05-27":        "not a date",
+		"[results_archive]\nsrc='/x'\ndst='y'\ninclude=['[a']": "results_archive.include: element 1 must be a pattern",
+		"[results_archive]\nsrc='/x'\ndst='y'\ninclude='*.c'":  "results_archive.include: must be an array",
+		"env = 3":                          "env: must be a table",
+		"create_args = [\"a\\u0000b\"]":    "NUL",
+		"build_timeout = 1e300":            "build_timeout: is out of range",
+		"use_gpu = \"yes\"":                "use_gpu: must be true or false",
+		"copy_from_container = 1979-05-27": "not a date",
 	} {
 		_, err := Parse(text)
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want …%s…", text, err, want)
+		}
+	}
+}
+
+func TestIncludePatternsChooseTheFiles(t *testing.T) {
+	for _, c := range []struct {
+		patterns, name string
+		want           bool
+	}{
+		{"", "a", true}, {"'*.csv'", "a.csv", true}, {"'*.csv'", "sub/a.csv", true}, {"'*.csv'", "a.txt", false},
+		{"'plots/*.png'", "plots/a.png", true}, {"'plots/*.png'", "a.png", false}, {"'plots/*.png'", "plots/b/a.png", false},
+		{"'plots/'", "plots/b/a.png", true}, {"'plots/'", "plots2/a", false}, {"'*.csv', 'b'", "x/b", true},
+	} {
+		s, err := Parse("[results_archive]\nsrc='/r'\ndst='r'\ninclude=[" + c.patterns + "]")
+		if err != nil || s.Results.Wants(c.name) != c.want {
+			t.Errorf("%s %s: %v %v", c.patterns, c.name, err, !c.want)
 		}
 	}
 }

@@ -1,0 +1,3 @@
+module boincdock/bench/loadgen
+
+go 1.19
