@@ -2,6 +2,7 @@
 (mysql://user:password@host:port); ``./manage.py test`` starts one and sets the variable."""
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -36,6 +37,18 @@ def _execute(db: Connection, statement: str) -> list[dict]:
 def no_old_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that a test changes count at once."""
     monkeypatch.setattr(stamps, "RECHECK", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What a test (or the program it runs) sets up of the package's log is undone for the tests that follow."""
+    logger = logging.getLogger("boincdock")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    for handler in set(logger.handlers) - set(handlers):
+        handler.close()
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

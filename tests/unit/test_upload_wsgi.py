@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import http.client
-import logging
 import os
 import socket
 import threading
@@ -30,18 +29,6 @@ class Quiet(WSGIRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Nothing on the test's output."""
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """The application sends the package's log to its file: undo that for the tests that follow."""
-    logger = logging.getLogger("boincdock")
-    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
-    yield
-    for handler in set(logger.handlers) - set(handlers):
-        handler.close()
-    logger.handlers[:], logger.propagate = handlers, propagate
-    logger.setLevel(level)
 
 
 @pytest.fixture
