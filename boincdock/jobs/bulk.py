@@ -329,7 +329,7 @@ def submit(db: Connection, project: Project, source: IO[bytes]) -> Submitted:
                 db.run("jobs_batch.forget_empty", id=batch)
             raise
         if batch:
-            apps = {spec.app for spec in specs}
+            apps = {spec.kind.app for spec in specs}
             db.run("jobs_batch.reopen", id=batch, count=len(made),
                    app_id=maker.factory.app_id(apps.pop()) if len(apps) == 1 else 0)
         return Submitted(batch, made)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from boincdock.db import Connection, DuplicateKeyError
 from boincdock.enums import NEVER, TargetType, TransitionerFlags
 from boincdock.errors import InputError
 from boincdock.jobs.inputs import StagedFiles
-from boincdock.jobs.model import MAX_INT, MAX_TEMPLATE_PATH, JobSpec, RemoteFile, WorkunitCreated
+from boincdock.jobs.model import MAX_INT, MAX_TEMPLATE_PATH, JobKind, JobSpec, RemoteFile, WorkunitCreated
 from boincdock.jobs.repository import JobRepository, JobRow, Row
 from boincdock.jobs.results import output_template
 from boincdock.protocol.markup import escape
@@ -82,9 +82,11 @@ def default_name(app: str) -> str:
 
 
 @dataclass(slots=True)
-class _Kind:
-    """What jobs that differ only in name, files and words have in common; ``columns`` for jobs made ``now``."""
+class _Prepared:
+    """A kind of jobs, ready to make rows of; ``columns`` for jobs made ``now``. ``broadcast``: None = no target."""
 
+    kind: JobKind
+    broadcast: bool | None
     template: InputTemplate
     columns: Row
     files: tuple[str | RemoteFile, ...] | None = None
@@ -101,22 +103,25 @@ class JobFactory:
         self._files = StagedFiles(project)
         self._apps: dict[str, Row] = {}
         self._checked_outputs: set[str] = set()
-        self._kinds: dict[tuple[object, ...], _Kind] = {}
+        self._kinds: dict[tuple[JobKind, bool | None], _Prepared] = {}
+        self._latest: _Prepared | None = None
 
     def rows(self, specs: Sequence[JobSpec], now: int) -> list[JobRow]:
         """One workunit row for each job, in order. InputError names the first job that cannot be made."""
         made: list[JobRow] = []
         seen: set[str] = set()
-        self._kinds.clear()  # files and templates may have changed since the last call
+        self._kinds.clear()
+        self._latest = None  # files and templates may have changed since the last call
         for index, spec in enumerate(specs):
             try:
                 row = self._row(spec, index, now)
-                if row.name.lower() in seen:
+                spelt = row.name.lower()
+                if spelt in seen:
                     raise InputError(f"workunit name {row.name!r} is given twice (upper and lower case are one)")
             except InputError as error:
                 where = spec.where or (f"job {index + 1}" if len(specs) > 1 else "")
                 raise InputError(f"{where}: {error.message}" if where else error.message, error.hint) from None
-            seen.add(row.name.lower())
+            seen.add(spelt)
             made.append(row)
         return made
 
@@ -132,8 +137,8 @@ class JobFactory:
             self._apps[name] = row
         return int(self._apps[name]["id"])
 
-    def _check_output(self, spec: JobSpec) -> str:
-        path = result_template_path(self._project, spec.result_template_file)
+    def _check_output(self, kind: JobKind) -> str:
+        path = result_template_path(self._project, kind.result_template_file)
         if path not in self._checked_outputs:
             text = read_template(self._project.dir / path, "result template")
             try:
@@ -165,38 +170,47 @@ class JobFactory:
         return resolved
 
     def _row(self, spec: JobSpec, index: int, now: int) -> JobRow:
-        name = spec.name or default_name(spec.app) + (f"_{index}" if index else "")
+        name = spec.name or default_name(spec.kind.app) + (f"_{index}" if index else "")
         check_name(name, "workunit name", MAX_WU_NAME)
-        target = spec.target and spec.target.broadcast
-        key = (spec.app, spec.input_template, spec.template_origin, spec.result_template_file, spec.limits, target,
-               spec.priority, spec.hr_class, spec.app_version_num, spec.credit, spec.keywords, spec.sub_appname)
-        kind = self._kinds.get(key)
-        if kind is None:
-            kind = self._kinds[key] = self._kind(spec, now)
+        if spec.wu_id < 0:
+            raise InputError("wu_id must not be negative")
+        target = spec.target
+        prepared = self._prepared(spec.kind, target.broadcast if target else None, now)
         check_command_line(spec.command_line, "command_line")
-        document = kind.document
-        if document is None or spec.files != kind.files or spec.extra_xml != kind.extra_xml:
+        document = prepared.document
+        if document is None or spec.files != prepared.files or spec.extra_xml != prepared.extra_xml:
             extra = spec.extra_xml
-            if spec.sub_appname:
-                extra = f"    <sub_appname>{escape(spec.sub_appname)}</sub_appname>\n" + extra
-            document = input_document(kind.template, self._resolve(spec, kind.template), extra)
-            kind.document, kind.files, kind.extra_xml = document, spec.files, spec.extra_xml
-        return JobRow(kind.columns, name, document.text(spec.command_line).encode())
+            if spec.kind.sub_appname:
+                extra = f"    <sub_appname>{escape(spec.kind.sub_appname)}</sub_appname>\n" + extra
+            document = input_document(prepared.template, self._resolve(spec, prepared.template), extra)
+            prepared.document, prepared.files, prepared.extra_xml = document, spec.files, spec.extra_xml
+        return JobRow(prepared.columns, name, document.text(spec.command_line).encode())
 
-    def _kind(self, spec: JobSpec, now: int) -> _Kind:
-        appid = self.app_id(spec.app)
-        template = _input_template(spec.input_template, spec.template_origin)
-        limits = spec.limits.settled(template.columns)
-        _check_numbers(spec)
+    def _prepared(self, kind: JobKind, broadcast: bool | None, now: int) -> _Prepared:
+        latest = self._latest  # most often the same object again, which costs less to see than equality
+        if latest is None or latest.kind is not kind or latest.broadcast is not broadcast:
+            key = kind, broadcast
+            latest = self._kinds.get(key)
+            if latest is None:
+                latest = self._kinds[key] = self._prepare(kind, broadcast, now)
+            self._latest = latest
+        return latest
+
+    def _prepare(self, kind: JobKind, broadcast: bool | None, now: int) -> _Prepared:
+        appid = self.app_id(kind.app)
+        template = _input_template(kind.input_template, kind.template_origin)
+        limits = kind.limits.settled(template.columns)
+        _check_numbers(kind)
         flags = TransitionerFlags.NORMAL
-        if spec.target:
-            flags = TransitionerFlags.NONE if spec.target.broadcast else TransitionerFlags.NO_NEW_RESULTS
+        if broadcast is not None:
+            flags = TransitionerFlags.NONE if broadcast else TransitionerFlags.NO_NEW_RESULTS
         columns: Row = {name: getattr(limits, name) for name in limits.__slots__}
         columns.update(
-            create_time=now, appid=appid, canonical_credit=spec.credit, transition_time=NEVER if spec.target else now,
-            hr_class=spec.hr_class, priority=spec.priority, result_template_file=self._check_output(spec),
-            transitioner_flags=int(flags), keywords=spec.keywords, app_version_num=spec.app_version_num)
-        return _Kind(template, columns)
+            create_time=now, appid=appid, canonical_credit=kind.credit,
+            transition_time=now if broadcast is None else NEVER, hr_class=kind.hr_class, priority=kind.priority,
+            result_template_file=self._check_output(kind), transitioner_flags=int(flags), keywords=kind.keywords,
+            app_version_num=kind.app_version_num)
+        return _Prepared(kind, broadcast, template, columns)
 
 
 def _in_template(info: TemplateFile, name: str) -> ResolvedFile:
@@ -205,14 +219,14 @@ def _in_template(info: TemplateFile, name: str) -> ResolvedFile:
                         info.gzipped_nbytes if info.gzip else None)
 
 
-def _check_numbers(spec: JobSpec) -> None:
-    if not -MAX_INT <= spec.priority <= MAX_INT:
+def _check_numbers(kind: JobKind) -> None:
+    if not -MAX_INT <= kind.priority <= MAX_INT:
         raise InputError("priority is out of range")
-    if not 0 <= spec.hr_class <= MAX_INT or not 0 <= spec.app_version_num <= MAX_INT or spec.wu_id < 0:
-        raise InputError("hr_class, app_version_num and wu_id must not be negative")
-    if not 0 <= spec.credit < 1e15:
+    if not 0 <= kind.hr_class <= MAX_INT or not 0 <= kind.app_version_num <= MAX_INT:
+        raise InputError("hr_class and app_version_num must not be negative")
+    if not 0 <= kind.credit < 1e15:
         raise InputError("credit must be a number >= 0")
-    if len(spec.keywords.encode()) > 254 or not all(word.isdigit() for word in spec.keywords.split()):
+    if len(kind.keywords.encode()) > 254 or not all(word.isdigit() for word in kind.keywords.split()):
         raise InputError("keywords must be numbers separated by blanks, at most 254 characters")
 
 
@@ -230,8 +244,10 @@ def create_jobs(db: Connection, project: Project, specs: Sequence[JobSpec],
     return write_jobs(db, specs, rows)
 
 
-def write_jobs(db: Connection, specs: Sequence[JobSpec], rows: Sequence[JobRow]) -> list[WorkunitCreated]:
-    """Write what ``JobFactory.rows`` made of ``specs``; all or none, as ``create_jobs``."""
+def write_jobs(db: Connection, specs: Sequence[JobSpec], rows: Sequence[JobRow],
+               before_commit: Callable[[], None] = lambda: None) -> list[WorkunitCreated]:
+    """Write what ``JobFactory.rows`` made of ``specs``; all or none, as ``create_jobs``. ``before_commit`` may wait
+    for something, and raise: then nothing is written."""
     repository = JobRepository(db)
     _check_targets(repository, specs)
     now = int(rows[0].columns["create_time"])
@@ -245,6 +261,7 @@ def write_jobs(db: Connection, specs: Sequence[JobSpec], rows: Sequence[JobRow])
                 ids[row.name] = spec.wu_id
         repository.insert_assignments([_assignment(spec, ids[row.name], now)
                                        for row, spec in zip(rows, specs, strict=True) if spec.target])
+        before_commit()
         return ids
 
     try:

@@ -3,18 +3,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from boincdock.config import Project
-from boincdock.db import Connection
+from boincdock.db import Connection, connect
 from boincdock.db.connector import chunks
 from boincdock.enums import TargetType
 from boincdock.errors import InputError
 from boincdock.jobs.create import JobFactory, create_jobs, default_name, read_template, write_jobs
-from boincdock.jobs.model import JobLimits, JobSpec, RemoteFile, Target, WorkunitCreated
+from boincdock.jobs.model import JobKind, JobLimits, JobSpec, RemoteFile, Target, WorkunitCreated
 from boincdock.jobs.repository import JobRow
 from boincdock.protocol.words import split_input
 
@@ -29,6 +32,7 @@ _TARGETS = {"target_host": (TargetType.HOST, False), "target_user": (TargetType.
             "target_team": (TargetType.TEAM, False), "broadcast_user": (TargetType.USER, True),
             "broadcast_team": (TargetType.TEAM, True)}
 _SWITCHES = ("broadcast", "stdin", "continue_on_error", "verbose", "help", "json")
+_SHORT = {"d": "debug", "v": "verbose", "h": "help"}
 _LINE_OPTIONS = ("command_line", "wu_name", "wu_template", "result_template", "remote_file", "target_host",
                  "target_user", "priority")
 
@@ -63,25 +67,11 @@ def _integer(name: str, word: str) -> int:
         raise InputError(f"--{name}: {word!r} is not a whole number") from None
 
 
-class _Words:
-    def __init__(self, words: Sequence[str]) -> None:
-        self._words = list(words)
-        self._at = 0
-
-    def __iter__(self) -> Iterator[str]:
-        while self._at < len(self._words):
-            yield self.next("")
-
-    def push(self, word: str) -> None:
-        """Make ``word`` the next one."""
-        self._words.insert(self._at, word)
-
-    def next(self, option: str) -> str:
-        """The next word; InputError names the option that lacks it."""
-        if self._at >= len(self._words):
-            raise InputError(f"--{option} needs a value", "create_work --help lists the options")
-        self._at += 1
-        return self._words[self._at - 1]
+def _value(words: Iterator[str], option: str) -> str:
+    """The next word; InputError names the option that lacks it."""
+    for word in words:
+        return word
+    raise InputError(f"--{option} needs a value", "create_work --help lists the options")
 
 
 def parse_words(words: Sequence[str], allowed: Sequence[str] | None = None) -> WorkOptions:
@@ -91,13 +81,13 @@ def parse_words(words: Sequence[str], allowed: Sequence[str] | None = None) -> W
     InputError: an unknown option, a missing or unusable value, two targets.
     """
     options = WorkOptions()
-    stream = _Words(words)
+    stream = iter(words)
     for word in stream:
         if not word.startswith("-") or word == "-":
             options.files.append(word)
             continue
         name, mark, inline = word.lstrip("-").partition("=")
-        name = {"d": "debug", "v": "verbose", "h": "help"}.get(name, name.replace("-", "_"))
+        name = _SHORT.get(name) or name.replace("-", "_")
         if allowed is not None and name not in allowed:
             raise InputError(f"unknown option {word!r} in this line")
         if name in _SWITCHES:
@@ -105,9 +95,7 @@ def parse_words(words: Sequence[str], allowed: Sequence[str] | None = None) -> W
                 raise InputError(f"--{name} takes no value")
             _take_switch(options, name)
             continue
-        if mark:
-            stream.push(inline)
-        _take_value(options, name, word, stream.next)
+        _take_value(options, name, word, chain((inline,), stream) if mark else stream)
     return options
 
 
@@ -123,22 +111,22 @@ def _set_target(options: WorkOptions, target: Target) -> None:
     options.target = target
 
 
-def _take_value(options: WorkOptions, name: str, word: str, value: Callable[[str], str]) -> None:
+def _take_value(options: WorkOptions, name: str, word: str, words: Iterator[str]) -> None:
     if name in _TEXT:
-        options.text[name] = value(name)
+        options.text[name] = _value(words, name)
     elif name in _DOUBLE_LIMITS or name == "credit":
-        options.numbers[name] = _number(name, value(name))
+        options.numbers[name] = _number(name, _value(words, name))
     elif name in _INT_LIMITS or name in _INT:
-        options.numbers[name] = _integer(name, value(name))
+        options.numbers[name] = _integer(name, _value(words, name))
     elif name in _TARGETS:
         kind, broadcast = _TARGETS[name]
-        _set_target(options, Target(kind, _integer(name, value(name)), broadcast))
+        _set_target(options, Target(kind, _integer(name, _value(words, name)), broadcast))
     elif name == "remote_file":
-        url = value(name)
-        nbytes = _integer(name, value(name))
-        options.files.append(RemoteFile(url, nbytes, value(name)))
+        url = _value(words, name)
+        nbytes = _integer(name, _value(words, name))
+        options.files.append(RemoteFile(url, nbytes, _value(words, name)))
     elif name in ("debug", "debug_level"):
-        if _integer(name, value(name)) >= 4:
+        if _integer(name, _value(words, name)) >= 4:
             options.switches.add("verbose")
     else:
         raise InputError(f"unknown option {word!r}", "create_work --help lists the options")
@@ -153,7 +141,7 @@ class WorkCreator:
         self._options = options
         self._factory = JobFactory(db, project)
         self._templates: dict[str, str] = {}
-        self._limits: dict[tuple[tuple[str, int | float], ...], JobLimits] = {}
+        self._kinds: dict[tuple[object, ...], JobKind] = {}
         self.app = options.text.get("appname", "")
         if not self.app:
             raise InputError("--appname is missing", "create_work --help lists the options")
@@ -169,24 +157,27 @@ class WorkCreator:
 
     def spec(self, line: WorkOptions, name: str, where: str) -> JobSpec:
         """The job of one line (an empty one for a run without ``--stdin``)."""
-        both = self._options.text | line.text
-        lines = [o.text["command_line"] for o in (self._options, line) if o.text.get("command_line")]
-        numbers = self._options.numbers | line.numbers
-        template_path = both.get("wu_template") or f"templates/{self.app}_in"
-        if self._options.target and line.target:
+        ours, text = self._options, line.text
+        if ours.target and line.target:
             raise InputError(f"{where}: a target is given on the command line already")
-        given = tuple(numbers.items())
-        limits = self._limits.get(given)
-        if limits is None:
-            limits = self._limits[given] = JobLimits(
-                **{n: numbers[n] for n in (*_DOUBLE_LIMITS, *_INT_LIMITS) if n in numbers})  # type: ignore[arg-type]
-        return JobSpec(
-            app=self.app, name=name, input_template=self._template(template_path), template_origin=template_path,
-            result_template_file=both.get("result_template") or f"templates/{self.app}_out",
-            files=(*self._options.files, *line.files), command_line=" ".join(lines), limits=limits,
-            target=line.target or self._options.target, sub_appname=both.get("sub_appname", ""),
-            keywords=both.get("keywords", ""), where=where, credit=float(numbers.get("credit", 0)),
-            **{n: int(numbers.get(n, 0)) for n in _INT})  # type: ignore[arg-type]
+        key = text.get("wu_template"), text.get("result_template"), *line.numbers.items()
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(ours.text | text, ours.numbers | line.numbers)
+        words, more = ours.text.get("command_line", ""), text.get("command_line", "")
+        return JobSpec(kind, name, f"{words} {more}" if words and more else words or more,
+                       files=(*ours.files, *line.files), target=line.target or ours.target,
+                       wu_id=int(line.numbers.get("wu_id", 0) or ours.numbers.get("wu_id", 0)), where=where)
+
+    def _kind(self, text: dict[str, str], numbers: dict[str, int | float]) -> JobKind:
+        path = text.get("wu_template") or f"templates/{self.app}_in"
+        limits: dict[str, Any] = {n: numbers[n] for n in (*_DOUBLE_LIMITS, *_INT_LIMITS) if n in numbers}
+        others: dict[str, Any] = {n: int(numbers.get(n, 0)) for n in _INT if n != "wu_id"}
+        return JobKind(
+            app=self.app, input_template=self._template(path), template_origin=path,
+            result_template_file=text.get("result_template") or f"templates/{self.app}_out",
+            limits=JobLimits(**limits), sub_appname=text.get("sub_appname", ""),
+            keywords=text.get("keywords", ""), credit=float(numbers.get("credit", 0)), **others)
 
     def single(self) -> WorkunitCreated:
         """Create the one job of a run without ``--stdin``."""
@@ -200,21 +191,16 @@ class WorkCreator:
         ends the run, with nothing of its chunk created. The k-th line (from 0) is named BASE_k by default.
         """
         numbered = ((number, line) for number, line in enumerate(lines) if line.strip())
-        self._factory.app_id(self.app)  # the last use of the database here; then it is the writer's
-        with ThreadPoolExecutor(1) as writer:
-            waiting: Future[list[list[WorkunitCreated]]] | None = None
+        self._factory.app_id(self.app)  # the last use of the database here; then it is the writers'
+        with _Writers(self._db, self._project, 1 if skip_bad else 2, skip_bad) as writers:
             for part in chunks(numbered, CHUNK):
                 try:
                     specs, rows = self._prepare(part, skip_bad)
                 except InputError:
-                    if waiting:
-                        yield from waiting.result()
+                    yield from writers.rest()
                     raise
-                if waiting:
-                    yield from waiting.result()
-                waiting = writer.submit(self._write, specs, rows, skip_bad)
-            if waiting:
-                yield from waiting.result()
+                yield from writers.submit(specs, rows)
+            yield from writers.rest()
 
     def _prepare(self, part: Sequence[tuple[int, str]], skip_bad: Callable[[InputError], None] | None,
                  ) -> tuple[list[JobSpec], list[JobRow]]:
@@ -252,18 +238,75 @@ class WorkCreator:
             prefix = "" if error.message.startswith(where) else f"{where}: "
             raise InputError(prefix + error.message, error.hint) from None
 
-    def _write(self, specs: list[JobSpec], rows: list[JobRow], skip_bad: Callable[[InputError], None] | None,
-               ) -> list[list[WorkunitCreated]]:
-        """One list for each transaction."""
+
+class _EarlierFailed(Exception):
+    """The chunk before this one was not written."""
+
+
+_Created = list[list[WorkunitCreated]]
+
+
+class _Writers:
+    """Writes chunks while the next ones are prepared, each in a transaction, committed in their order: if one fails,
+    those after it do not exist. The server spends as long on a row as we do, so with two connections it uses two
+    processors. ``skip_bad``: as for :meth:`WorkCreator.batch`; needs ``count`` 1."""
+
+    def __init__(self, db: Connection, project: Project, count: int,
+                 skip_bad: Callable[[InputError], None] | None) -> None:
+        self._free = [db, *(connect(project.config) for _ in range(count - 1))]
+        self._own = self._free[1:]
+        self._skip_bad = skip_bad
+        self._pool = ThreadPoolExecutor(count)
+        self._pending: deque[tuple[Connection, Future[_Created]]] = deque()
+        self._names: set[str] = set()
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        for connection in self._own:
+            connection.close()
+
+    def submit(self, specs: list[JobSpec], rows: list[JobRow]) -> Iterator[list[WorkunitCreated]]:
+        """Have a chunk written; yields what was written meanwhile. Its errors come with a later call."""
         if not specs:
-            return []
+            return
+        names = {row.name.lower() for row in rows}
+        if names & self._names:  # it would wait for the other transaction's lock, and that one for us
+            yield from self.rest()
+        self._names = names
+        while not self._free:
+            yield from self._next()
+        connection = self._free.pop()
+        before = self._pending[-1][1] if self._pending else None
+        self._pending.append((connection, self._pool.submit(self._write, connection, specs, rows, before)))
+
+    def rest(self) -> Iterator[list[WorkunitCreated]]:
+        """Wait for all that is being written."""
+        while self._pending:
+            yield from self._next()
+
+    def _next(self) -> _Created:
+        connection, future = self._pending.popleft()
+        done = future.result()
+        self._free.append(connection)
+        return done
+
+    def _write(self, db: Connection, specs: list[JobSpec], rows: list[JobRow],
+               before: Future[_Created] | None) -> _Created:
+        """One list for each transaction."""
+        def in_turn() -> None:
+            if before and before.exception():
+                raise _EarlierFailed
+
         try:
-            return [write_jobs(self._db, specs, rows)]
+            return [write_jobs(db, specs, rows, in_turn)]
         except InputError as error:
-            if skip_bad is None:
+            if self._skip_bad is None:
                 raise
             if len(specs) == 1:
-                skip_bad(error)
+                self._skip_bad(error)
                 return []
         half = len(specs) // 2
-        return self._write(specs[:half], rows[:half], skip_bad) + self._write(specs[half:], rows[half:], skip_bad)
+        return self._write(db, specs[:half], rows[:half], None) + self._write(db, specs[half:], rows[half:], None)

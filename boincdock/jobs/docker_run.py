@@ -33,7 +33,7 @@ from boincdock.jobs.docker_job import (
     parse_size,
 )
 from boincdock.jobs.job_files import KEEP_AFTER, stage_shared
-from boincdock.jobs.model import JobLimits, JobSpec, Target, WorkunitCreated
+from boincdock.jobs.model import JobKind, JobLimits, JobSpec, Target, WorkunitCreated
 
 MAX_INPUTS = 150
 MAX_INPUT_BYTES = 2 << 30
@@ -299,10 +299,10 @@ class DockerJobs:
         if job.cpus > 1:
             extra = (f"    <avg_ncpus>{job.cpus:.6f}</avg_ncpus>\n"
                      f"    <flops>{job.cpus * FLOPS_PER_CPU:.6f}</flops>\n")
-        return JobSpec(
-            app=app, name=name, input_template=input_template(job), template_origin="docker job",
-            result_template_file=options.values.get("result_template") or f"templates/{app}_out",
-            files=tuple(physical), limits=limits, priority=priority, target=target, extra_xml=extra, where=where)
+        kind = JobKind(app=app, input_template=input_template(job), template_origin="docker job", limits=limits,
+                       result_template_file=options.values.get("result_template") or f"templates/{app}_out",
+                       priority=priority)
+        return JobSpec(kind, name, files=tuple(physical), target=target, extra_xml=extra, where=where)
 
     def _stage_text(self, text: str, scratch: Path, keep_until: float) -> str:
         key = (text, keep_until)

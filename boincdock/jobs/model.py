@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from boincdock.enums import TargetType
 from boincdock.errors import InputError
@@ -99,22 +100,16 @@ def _check(v: Mapping[str, float | int]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
-    """One job to create.
+class JobKind:
+    """What many jobs have in common: make one, and use it for all of them.
 
-    ``input_template``: the template's text. ``result_template_file``: path relative to the project
-    directory. ``files``: one entry for each file argument of the template, a staged physical name or a
-    ``RemoteFile``. ``name``: '' = made from app, process id and time. ``extra_xml``: well-formed XML of ours
-    for the end of ``<workunit>``. ``wu_id``: fill this existing workunit row instead of inserting one.
-    ``where``: how error messages call the job.
+    ``input_template``: the template's text; ``template_origin``: how errors call it. ``result_template_file``: path
+    relative to the project directory.
     """
 
     app: str
     input_template: str
     result_template_file: str
-    files: tuple[str | RemoteFile, ...] = ()
-    name: str = ""
-    command_line: str = ""
     limits: JobLimits = field(default_factory=JobLimits)
     priority: int = 0
     hr_class: int = 0
@@ -122,15 +117,28 @@ class JobSpec:
     credit: float = 0.0
     keywords: str = ""
     sub_appname: str = ""
+    template_origin: str = "input template"
+
+
+class JobSpec(NamedTuple):
+    """One job to create.
+
+    ``files``: one entry for each file argument of the template, a staged physical name or a ``RemoteFile``. ``name``:
+    '' = made from app, process id and time. ``extra_xml``: well-formed XML of ours for the end of ``<workunit>``.
+    ``wu_id``: fill this existing workunit row instead of inserting one. ``where``: how error messages call the job.
+    """
+
+    kind: JobKind
+    name: str = ""
+    command_line: str = ""
+    files: tuple[str | RemoteFile, ...] = ()
     target: Target | None = None
     wu_id: int = 0
     extra_xml: str = ""
     where: str = ""
-    template_origin: str = "input template"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkunitCreated:
+class WorkunitCreated(NamedTuple):
     """A workunit now in the database."""
 
     id: int

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from boincdock.db import Connection
 from boincdock.db.connector import chunks
@@ -15,8 +14,7 @@ _IN_LIST = 1000
 _SHORT_RUN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A workunit to be: its name and document, and the other columns, which jobs of a kind share."""
 
     columns: Row

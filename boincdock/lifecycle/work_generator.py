@@ -7,7 +7,7 @@ from typing import Any
 
 from boincdock.files.staging import stage_bytes
 from boincdock.jobs.create import create_jobs, read_template
-from boincdock.jobs.model import JobLimits, JobSpec
+from boincdock.jobs.model import JobKind, JobLimits, JobSpec
 from boincdock.lifecycle.daemon import Daemon
 
 logger = logging.getLogger("boincdock.work_generator")
@@ -44,7 +44,9 @@ class SampleWorkGenerator(Daemon):
     def setup(self) -> None:
         """Find app and templates."""
         self._appid = self.app_id()
-        self._template = read_template(self.project.templates_dir / self.options.in_template_file, "input template")
+        template = read_template(self.project.templates_dir / self.options.in_template_file, "input template")
+        self._kind = JobKind(app=self.options.app, input_template=template, limits=LIMITS,
+                             result_template_file=f"templates/{self.options.out_template_file}")
 
     def run_once(self) -> int:
         """Make what is missing, if the jobs made before have results; the number of jobs."""
@@ -60,8 +62,7 @@ class SampleWorkGenerator(Daemon):
             name = f"{self.options.app}_{self._started}_{self._sequence}"
             self._sequence += 1
             stage_bytes(self.project, f"This is the input file of job {name}\n".encode(), name)
-            jobs.append(JobSpec(app=self.options.app, input_template=self._template, files=(name,), name=name,
-                                result_template_file=f"templates/{self.options.out_template_file}", limits=LIMITS))
+            jobs.append(JobSpec(self._kind, name, files=(name,)))
         create_jobs(self.db, self.project, jobs)
         self._created_at = self.now
         logger.info("made %d jobs", len(jobs))

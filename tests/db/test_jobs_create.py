@@ -19,7 +19,7 @@ from boincdock.db import Connection
 from boincdock.enums import NEVER, TargetType
 from boincdock.errors import InputError
 from boincdock.jobs.create import create_jobs
-from boincdock.jobs.model import JobLimits, JobSpec, RemoteFile, Target
+from boincdock.jobs.model import JobKind, JobLimits, JobSpec, RemoteFile, Target
 
 
 @pytest.fixture
@@ -46,9 +46,10 @@ def run(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
 
 
 def spec(**more: object) -> JobSpec:
-    base = {"app": "sieve", "input_template": jobs_world.NO_FILES.format(""),
-            "result_template_file": "templates/sieve_out"}
-    return JobSpec(**(base | more))  # type: ignore[arg-type]
+    shared = {"app": "sieve", "input_template": jobs_world.NO_FILES.format(""),
+              "result_template_file": "templates/sieve_out"}
+    shared |= {name: more.pop(name) for name in JobKind.__slots__ if name in more}
+    return JobSpec(JobKind(**shared), **more)  # type: ignore[arg-type]
 
 
 def test_one_job(project: Project, db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,6 +222,23 @@ def test_stdin_bad_line(project: Project, db: Connection, capsys: pytest.Capture
     assert [r["name"] for r in rows(db)] == (["b_0", "b_3"] if on_error else [])
     assert ("line 2: file missing.txt is not staged" in err) == on_error
     assert "line 3: unknown option '--min_quorum'" in err
+
+
+@pytest.mark.parametrize(("line", "name"), [(500, "taken"), (1500, "taken"), (2400, "taken"), (1500, "base_700"),
+                                            (2400, "base_1600")])
+def test_stdin_chunks_after_a_failed_one_do_not_exist(
+    project: Project, db: Connection, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: int,
+    name: str,
+) -> None:
+    """Several chunks of 1000 are being written at once."""
+    create_jobs(db, project, [spec(name="Taken")])
+    lines = ["sieve_17.txt\n"] * 3000
+    lines[line] = f"--wu_name {name} sieve_17.txt\n"
+    monkeypatch.setattr(sys, "stdin", _Stdin("".join(lines).encode()))
+    status, _out, err = run(["--appname", "sieve", "--stdin", "--wu_name", "base"], capsys)
+    made = line // 1000 * 1000
+    assert status == 1 and "in use already" in err and f"({made} jobs were created before)" in err
+    assert {row["name"] for row in rows(db)} == {"Taken", *(f"base_{n}" for n in range(made))}
 
 
 def test_bulk_speed(project: Project, db: Connection) -> None:

@@ -26,7 +26,7 @@ from boincdock.files.certificates import verify_certificate
 from boincdock.files.hierarchy import download_path
 from boincdock.jobs.create import create_jobs
 from boincdock.jobs.job_files import delete_expired
-from boincdock.jobs.model import JobSpec
+from boincdock.jobs.model import JobKind, JobSpec
 from boincdock.jobs.query import output_paths
 from boincdock.jobs.rebase import ProjectUrls, rebase_urls
 from boincdock.jobs.results import make_result_xml
@@ -281,9 +281,9 @@ def test_shared_files_are_kept_while_needed(project: Project, db: Connection, ru
 
 
 def test_worker_job_uses_the_installed_templates(project: Project, db: Connection) -> None:
-    (job,) = create_jobs(db, project, [JobSpec(
-        app="worker", name="w0", input_template=(project.dir / "templates" / "worker_in").read_text(),
-        result_template_file="templates/worker_out", files=("sieve_17.txt",))])
+    kind = JobKind(app="worker", input_template=(project.dir / "templates" / "worker_in").read_text(),
+                   result_template_file="templates/worker_out")
+    (job,) = create_jobs(db, project, [JobSpec(kind, "w0", files=("sieve_17.txt",))])
     (row,) = sql(db, "SELECT * FROM workunit WHERE id = %s", job.id)
     assert (row["rsc_fpops_est"], row["delay_bound"], row["max_total_results"]) == (1e11, 86400, 6)
     assert b"<open_name>in</open_name>\n    <copy_file/>" in row["xml_doc"]

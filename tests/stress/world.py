@@ -20,7 +20,7 @@ from boincdock.db import Connection, connect
 from boincdock.db.migrate import migrate
 from boincdock.files.hierarchy import upload_path
 from boincdock.jobs.create import JobFactory, create_jobs
-from boincdock.jobs.model import JobLimits, JobSpec
+from boincdock.jobs.model import JobKind, JobLimits, JobSpec
 from tests.stress import wire
 from tests.stress.hosts import Server
 
@@ -94,11 +94,11 @@ def add_jobs(db: Connection, project: Project, jobs: range, delay_bound: int,
     limits = JobLimits(rsc_fpops_est=1e12, rsc_fpops_bound=1e17, rsc_memory_bound=1e8, rsc_disk_bound=1e8,
                        delay_bound=delay_bound, min_quorum=quorum, target_nresults=quorum, max_error_results=3,
                        max_total_results=20, max_success_results=8)
+    kind = JobKind(app=APP, input_template=template, result_template_file="templates/stress_out", limits=limits)
     factory = JobFactory(db, project)
     for first in range(jobs.start, jobs.stop, 1000):
         create_jobs(db, project, [
-            JobSpec(app=APP, input_template=template, result_template_file="templates/stress_out", limits=limits,
-                    files=files(n), name=f"{APP}_{n}") for n in range(first, min(first + 1000, jobs.stop))], factory)
+            JobSpec(kind, f"{APP}_{n}", files=files(n)) for n in range(first, min(first + 1000, jobs.stop))], factory)
 
 
 _OURS = f"appid = (SELECT id FROM app WHERE name = '{APP}')"
