@@ -33,6 +33,12 @@ def _execute(db: Connection, statement: str) -> list[dict]:
     return rows
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked long run when asked for: all of CI shall stay under 40 minutes."""
+    if item.get_closest_marker("long") and os.environ.get("BOINCDOCK_TEST_LONG", "0") in ("", "0"):
+        pytest.skip("long: set BOINCDOCK_TEST_LONG=1")
+
+
 @pytest.fixture(autouse=True)
 def no_old_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that a test changes count at once."""

@@ -5,7 +5,6 @@ FROM boincdock/server_makeproject.
 """
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import uuid
@@ -24,12 +23,6 @@ from boincdock.manage.volunteer import ensure_hello_image, remove_hello_image
 APP = Path(__file__).parent / "plain_app"
 _alive: list[World] = []
 _clients: list[Stock] = []
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked long run when asked for: all of CI shall stay under 40 minutes."""
-    if item.get_closest_marker("long") and os.environ.get("BOINCDOCK_TEST_LONG", "0") in ("", "0"):
-        pytest.skip("long: set BOINCDOCK_TEST_LONG=1")
 
 
 @pytest.hookimpl(wrapper=True)

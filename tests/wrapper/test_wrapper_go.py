@@ -63,10 +63,11 @@ def _in_go(image: str, shared: Path, script: str) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="session")
 def events(image: str, shared: Path) -> list[dict[str, str]]:
-    """What `go test -json` said about all packages."""
-    done = _in_go(image, shared, "go test -json -count=1 -parallel 8 -timeout 15m ./...")
+    """What `go test -json` said about all packages; those with the real engine, which is busy then, after the others."""
+    test = "go test -json -count=1 -timeout 15m -parallel"
+    done = _in_go(image, shared, f"{test} 8 -skip TestReal ./...; {test} 12 -run TestReal ./cmd/docker_wrapper")
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert found, done.stdout + done.stderr
+    assert sum("Test" not in event and event["Action"] == "start" for event in found) > 8, done.stdout + done.stderr
     return found
 
 
@@ -77,7 +78,7 @@ def test_go_package(events: list[dict[str, str]], package: str) -> None:
     verdicts = [action for action in whole if action in ("pass", "fail", "skip")]
     failed = {event["Test"] for event in ours if "Test" in event and event["Action"] == "fail"}
     output = "".join(event.get("Output", "") for event in ours if not failed or event.get("Test") in failed)
-    assert verdicts == ["pass"], f"failed: {sorted(failed)}\n{output[-8000:]}"
+    assert set(verdicts) == {"pass"}, f"failed: {sorted(failed)}\n{output[-8000:]}"
     assert any(event["Action"] == "pass" for event in ours if "Test" in event), "no test ran"
 
 

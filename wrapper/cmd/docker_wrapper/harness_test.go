@@ -3,14 +3,9 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +18,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case filepath.Base(os.Args[0]) == "docker", filepath.Base(os.Args[0]) == "podman":
 		fakedocker.Main()
+	case os.Getenv("BOINCDOCK_WSL_SERVER") != "":
+		serveWSL(os.Getenv("BOINCDOCK_WSL_SERVER"))
 	case os.Getenv("RUN_WRAPPER") == "1":
 		retryDelays = []time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond}
 		if os.Getenv("TEST_GOOS") != "" {
@@ -31,28 +28,6 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	os.Exit(m.Run())
-}
-
-const limit = 30 * time.Second
-
-// together has the tests that run beside others already.
-var together sync.Map
-
-// rig is a fake client with a fake engine.
-type rig struct {
-	*fakeclient.Client
-	t   *testing.T
-	eng string // state directory of the engine
-	env []string
-
-	limit time.Duration // 0: the default
-}
-
-func (r *rig) patience() time.Duration {
-	if r.limit > 0 {
-		return r.limit
-	}
-	return limit
 }
 
 // folder is a temporary folder that is removed at the end, when the last call of the engine has let go of it: a wrapper
@@ -78,9 +53,7 @@ func folder(t *testing.T) string {
 // newRig lets the test run beside others: they wait most of the time, and each has its own client and engine.
 func newRig(t *testing.T, plan fakedocker.Plan) *rig {
 	t.Helper()
-	if _, again := together.LoadOrStore(t, true); !again {
-		t.Parallel()
-	}
+	besideOthers(t)
 	return (&rig{t: t}).setup(folder(t), "wu_1_0", plan)
 }
 
@@ -115,19 +88,6 @@ func (r *rig) engine(fn func(*fakedocker.State)) {
 	}
 }
 
-func (r *rig) start(args ...string) {
-	r.t.Helper()
-	self, _ := os.Executable()
-	r.Start(self, r.env, args...)
-}
-
-// run runs the job to its end.
-func (r *rig) run(args ...string) fakeclient.Verdict {
-	r.t.Helper()
-	r.start(args...)
-	return r.Wait(r.patience())
-}
-
 // containerState is "" when there is no container.
 func (r *rig) containerState() (state string) {
 	r.engine(func(s *fakedocker.State) {
@@ -138,19 +98,6 @@ func (r *rig) containerState() (state string) {
 	return state
 }
 
-func (r *rig) name() string { return "boinc__" + fakeclient.Folder + "__" + strings.ToLower(r.Result) }
-
-func (r *rig) stderr() string { return r.Read("stderr.txt") }
-
-func (r *rig) eventually(what string, cond func() bool) {
-	r.t.Helper()
-	for end := time.Now().Add(r.patience()); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("not in time: %s; stderr:\n%s", what, r.stderr())
-		}
-	}
-}
-
 // call returns the first engine call with this verb, nil if there was none.
 func (r *rig) call(verb ...string) []string {
 	for _, argv := range fakedocker.Log(r.eng) {
@@ -159,60 +106,4 @@ func (r *rig) call(verb ...string) []string {
 		}
 	}
 	return nil
-}
-
-func (r *rig) expectStderr(words ...string) {
-	r.t.Helper()
-	text := r.stderr()
-	for _, w := range words {
-		if !strings.Contains(text, w) {
-			r.t.Errorf("stderr lacks %q:\n%s", w, text)
-		}
-	}
-}
-
-func (r *rig) expect(v fakeclient.Verdict, want fakeclient.Verdict) {
-	r.t.Helper()
-	if want.Delay == 0 {
-		want.Delay = -1
-	}
-	want.Reason = v.Reason
-	if v != want {
-		r.t.Fatalf("got %+v, want %+v; stderr:\n%s", v, want, r.stderr())
-	}
-	if _, err := os.Stat(filepath.Join(r.Slot, "boinc_lockfile")); err == nil {
-		r.t.Error("the lock file is still there")
-	}
-}
-
-// unpack reads a gzip tar into a map; directories have a trailing slash.
-func unpack(t *testing.T, path string) map[string]string {
-	t.Helper()
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	zr, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]string{}
-	tr := tar.NewReader(zr)
-	for {
-		h, err := tr.Next()
-		if err == io.EOF {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Uid != 0 || h.Gid != 0 || h.Uname != "" {
-			t.Errorf("%s has an owner", h.Name)
-		}
-		out[h.Name] = string(body) + h.Linkname
-	}
 }

@@ -2,6 +2,7 @@ package boinc
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -10,18 +11,37 @@ import (
 	"time"
 )
 
-// WriteAtomic writes a file so that a reader or a crash sees the old or the new
-// content, never a part: temporary name beside it, then rename.
+// TempSuffix ends the names of files that are being written.
+const TempSuffix = ".boinc_tmp"
+
+// WriteAtomic writes a file as WriteStream does.
 func WriteAtomic(path string, data []byte, mode os.FileMode) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, mode); err != nil {
+	return WriteStream(path, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteStream writes a file so that a reader or a crash sees the old or the new
+// content, never a part: temporary name beside it, then rename. Nothing is left if write fails.
+func WriteStream(path string, mode os.FileMode, write func(io.Writer) error) error {
+	tmp := path + TempSuffix
+	os.Remove(tmp) // of an interrupted try, or a link that a job has put there
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
 		return err
 	}
-	if err := rename(tmp, path); err != nil {
+	err = write(f)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = rename(tmp, path)
+	}
+	if err != nil {
 		os.Remove(tmp)
-		return err
 	}
-	return nil
+	return err
 }
 
 // rename tries for a second on Windows, where a file that somebody reads (a virus scanner) cannot be replaced.

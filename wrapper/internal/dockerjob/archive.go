@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"boincdock.org/wrapper/internal/boinc"
@@ -115,6 +116,10 @@ func addTree(tw *tar.Writer, src, name string) error {
 	})
 }
 
+// executable tells whether a file may be run in the container. Windows keeps no such mark, so there all may, as with
+// the engines' own copy commands.
+func executable(st os.FileInfo) bool { return runtime.GOOS == "windows" || st.Mode()&0o111 != 0 }
+
 func addFile(tw *tar.Writer, file, member string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -126,7 +131,7 @@ func addFile(tw *tar.Writer, file, member string) error {
 		return err
 	}
 	mode := int64(0o644)
-	if st.Mode()&0o111 != 0 {
+	if executable(st) {
 		mode = 0o755
 	}
 	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: member, Mode: mode, Size: st.Size(), ModTime: st.ModTime()}); err != nil {
@@ -172,20 +177,13 @@ func (s *Session) writeOutput(logical string, write func(io.Writer) error) error
 	if err != nil {
 		return err
 	}
-	tmp := target + ".boinc_tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
+	began := false
+	err = boinc.WriteStream(target, 0o644, func(w io.Writer) error {
+		began = true
+		return write(w)
+	})
+	if err != nil && !began {
 		return general(err, "writing the output "+logical)
-	}
-	err = write(f)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, target)
-	}
-	if err != nil {
-		os.Remove(tmp)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package dockerjob
 import (
 	"encoding/json"
 	"regexp"
+	"sort"
 	"strings"
 )
 
@@ -75,6 +76,46 @@ func instructions(text string) []string {
 		}
 	}
 	return out
+}
+
+var labelRE = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// withLabels adds labels as the Dockerfile's last instruction: of each --label, Docker's classic builder makes a step of
+// its own, with a container and a layer. rest has the labels that must be options all the same, because the last line
+// would not be one of its own or not of the image that is built.
+func withLabels(dockerfile string, labels map[string]string, buildArgs []string) (text string, rest map[string]string) {
+	for _, a := range buildArgs {
+		if strings.HasPrefix(a, "--target") {
+			return dockerfile, labels
+		}
+	}
+	begun := false
+	for _, ins := range instructions(dockerfile) {
+		word, _, _ := strings.Cut(ins, " ")
+		begun = begun || strings.EqualFold(word, "FROM")
+	}
+	body := strings.TrimRight(dockerfile, "\r\n\t ")
+	last := body[strings.LastIndex(body, "\n")+1:]
+	if !begun || strings.HasSuffix(body, `\`) || strings.HasSuffix(body, "`") || strings.HasPrefix(strings.TrimSpace(last), "#") {
+		return dockerfile, labels
+	}
+	line := "LABEL"
+	for _, name := range sortedNames(labels) {
+		if !labelRE.MatchString(labels[name]) {
+			return dockerfile, labels
+		}
+		line += " " + name + "=" + labels[name]
+	}
+	return body + "\n" + line + "\n", nil
+}
+
+func sortedNames(labels map[string]string) []string {
+	names := make([]string, 0, len(labels))
+	for name := range labels {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
 }
 
 // copySources reads the arguments of COPY and ADD.

@@ -177,3 +177,32 @@ func TestProxy(t *testing.T) {
 		t.Error("not switched on")
 	}
 }
+
+func TestLabelsAreOneInstruction(t *testing.T) {
+	labels := map[string]string{"boinc.a": "x", "boinc.b": "sim.example.org_alpha"}
+	line := "LABEL boinc.a=x boinc.b=sim.example.org_alpha\n"
+	for text, want := range map[string]string{
+		"FROM a\nCMD b":                      "FROM a\nCMD b\n" + line,
+		"FROM a\r\nCMD b\r\n\r\n":            "FROM a\r\nCMD b\n" + line,
+		"from a\nRUN <<X\n  b\nX\n":          "from a\nRUN <<X\n  b\nX\n" + line,
+		"FROM a\nRUN b \\\n":                 "", // would go on in our line
+		"# escape=`\nFROM a\nRUN b `\n":      "",
+		"FROM a\nRUN b \\\n # a comment\n\n": "", // does not end the continued line
+		"":                                   "",
+		"RUN b\n":                            "",
+	} {
+		got, rest := withLabels(text, labels, nil)
+		if want == "" && (got != text || len(rest) != 2) || want != "" && (got != want || rest != nil) {
+			t.Errorf("%q: %q %v", text, got, rest)
+		}
+	}
+	for _, c := range []struct {
+		labels map[string]string
+		args   []string
+	}{{labels, []string{"--target", "first"}}, {labels, []string{"--target=first"}},
+		{map[string]string{"boinc.a": `x"y`}, nil}, {map[string]string{"boinc.a": ""}, nil}, {map[string]string{"boinc.a": "$HOME"}, nil}} {
+		if got, rest := withLabels("FROM a\n", c.labels, c.args); got != "FROM a\n" || len(rest) != len(c.labels) {
+			t.Errorf("%v: %q %v", c, got, rest)
+		}
+	}
+}

@@ -123,7 +123,7 @@ func (s *Session) contextFiles(dockerfile string) ([]contextFile, error) {
 		if err != nil || !st.Mode().IsRegular() {
 			return err
 		}
-		out = append(out, contextFile{name: name, path: real, exec: st.Mode()&0o111 != 0})
+		out = append(out, contextFile{name: name, path: real, exec: executable(st)})
 		return nil
 	})
 	var o *outcome
@@ -136,7 +136,7 @@ func (s *Session) contextFiles(dockerfile string) ([]contextFile, error) {
 
 func runtimeFile(name string) bool {
 	switch name {
-	case boinc.InitDataFile, boinc.StderrFile, boinc.TrickleUpFile, stateFile, stateFile + ".tmp", fractionFile, "graphics_status.xml":
+	case boinc.InitDataFile, boinc.StderrFile, boinc.TrickleUpFile, stateFile, stateFile + boinc.TempSuffix, fractionFile, "graphics_status.xml":
 		return true
 	}
 	return strings.HasPrefix(name, "boinc_") || strings.HasPrefix(name, "trickle_down")
@@ -362,20 +362,21 @@ func (s *Session) buildOrPull() error {
 	}
 	dir := filepath.Join(s.dir, contextDir)
 	defer os.RemoveAll(dir)
-	if err := writeContext(dir, s.image); err != nil {
+	sum := sha256.Sum256([]byte(s.image.dockerfile))
+	text, labels := withLabels(s.image.dockerfile, map[string]string{
+		"boinc.project": s.init.ProjectFolder(), "boinc.app": s.init.AppName,
+		"boinc.version": strconv.Itoa(s.init.AppVersion), "boinc.content": s.image.hash,
+		"boinc.dockerfile": hex.EncodeToString(sum[:]), labelClient: s.clientID(), labelKeep: strconv.FormatBool(s.image.keep),
+	}, s.spec.BuildArgs)
+	if err := writeContext(dir, s.image.files, text); err != nil {
 		return general(err, "preparing the build context")
 	}
 	s.logf("building the image %s", s.image.ref)
-	sum := sha256.Sum256([]byte(s.image.dockerfile))
 	start := time.Now()
 	err := s.await(func(ctx context.Context) error {
 		return s.eng.Build(ctx, engine.BuildSpec{
 			Context: dir, Dockerfile: filepath.Join(dir, buildFile), Tags: []string{s.image.ref},
-			Labels: map[string]string{
-				"boinc.project": s.init.ProjectFolder(), "boinc.app": s.init.AppName,
-				"boinc.version": strconv.Itoa(s.init.AppVersion), "boinc.content": s.image.hash,
-				"boinc.dockerfile": hex.EncodeToString(sum[:]), labelClient: s.clientID(), labelKeep: strconv.FormatBool(s.image.keep)},
-			Args: s.spec.BuildArgs, ProxyEnv: proxy, Timeout: time.Duration(s.spec.BuildTimeout) * time.Second})
+			Labels: labels, Args: s.spec.BuildArgs, ProxyEnv: proxy, Timeout: time.Duration(s.spec.BuildTimeout) * time.Second})
 	})
 	if err == nil {
 		s.logf("built in %.1f s", time.Since(start).Seconds())
@@ -387,14 +388,14 @@ func (s *Session) buildOrPull() error {
 }
 
 // writeContext fills the directory with plain, world-readable files.
-func writeContext(dir string, p imagePlan) error {
+func writeContext(dir string, files []contextFile, dockerfile string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, f := range p.files {
+	for _, f := range files {
 		mode := os.FileMode(0o644)
 		if f.exec {
 			mode = 0o755
@@ -407,7 +408,7 @@ func writeContext(dir string, p imagePlan) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, buildFile), []byte(p.dockerfile), 0o644)
+	return os.WriteFile(filepath.Join(dir, buildFile), []byte(dockerfile), 0o644)
 }
 
 func copyFile(src, dst string, mode os.FileMode) error {

@@ -228,6 +228,10 @@ func build(dir string, args []string) error {
 				img.Labels[k] = v
 			case "-t":
 				tags = append(tags, args[i+1])
+			case "-f":
+				for k, v := range fileLabels(args[i+1]) {
+					img.Labels[k] = v
+				}
 			}
 		}
 		var files []string
@@ -243,6 +247,21 @@ func build(dir string, args []string) error {
 			s.Images[full(t)] = img
 		}
 	})
+}
+
+// fileLabels reads the LABEL instructions of a Dockerfile; no quotes.
+func fileLabels(path string) map[string]string {
+	raw, _ := os.ReadFile(path)
+	labels := map[string]string{}
+	for _, line := range strings.Split(string(raw), "\n") {
+		if words, ok := strings.CutPrefix(line, "LABEL "); ok {
+			for _, word := range strings.Fields(words) {
+				k, v, _ := strings.Cut(word, "=")
+				labels[k] = v
+			}
+		}
+	}
+	return labels
 }
 
 func wait(dir, name string, out *bytes.Buffer) error {

@@ -110,23 +110,10 @@ func (s *session) unpack(f *zip.File) error {
 		return err
 	}
 	defer in.Close()
-	tmp := path + ".unzip"
-	_ = os.Remove(tmp)
-	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644|mode.Perm()&0o111)
-	if err != nil {
+	return boinc.WriteStream(path, 0o644|mode.Perm()&0o111, func(out io.Writer) error {
+		_, err := io.Copy(out, in)
 		return err
-	}
-	_, err = io.Copy(out, in)
-	if cerr := out.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-	}
-	return err
+	})
 }
 
 // isRuntimeFile tells the files of a slot that belong to the client, the protocol or us.
@@ -300,20 +287,10 @@ func moveFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
-	tmp := to + ".tmp"
-	out, err := os.Create(tmp)
-	if err != nil {
+	if err := boinc.WriteStream(to, 0o644, func(out io.Writer) error {
+		_, err := io.Copy(out, in)
 		return err
-	}
-	_, err = io.Copy(out, in)
-	if cerr := out.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, to)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
+	}); err != nil {
 		return err
 	}
 	in.Close()
