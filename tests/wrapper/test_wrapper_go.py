@@ -63,7 +63,7 @@ def _in_go(image: str, shared: Path, script: str) -> subprocess.CompletedProcess
 
 @pytest.fixture(scope="session")
 def events(image: str, shared: Path) -> list[dict[str, str]]:
-    """What `go test -json` said about all packages; those with the real engine, which is busy then, after the others."""
+    """What `go test -json` said about all packages; those with the engine, which is then busy, at last."""
     test = "go test -json -count=1 -timeout 15m -parallel"
     done = _in_go(image, shared, f"{test} 8 -skip TestReal ./...; {test} 12 -run TestReal ./cmd/docker_wrapper")
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
