@@ -120,7 +120,9 @@ def test_every_command_of_the_cookbook(reader: Reader) -> None:
     script = blocks(PAGE.read_text(encoding="utf-8"))
     site = f"http://127.0.0.1:{reader.environment['BOOK_PORT']}/mysearch/"
     for block in script:
+        began = time.monotonic()
         reader.run(block)
+        print(f"{time.monotonic() - began:5.0f} s  {block.heading}")
         if block.heading.startswith("2."):
             daemons = reader.manage("status", "--json")
             assert "primes_validator" in daemons
