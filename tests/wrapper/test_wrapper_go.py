@@ -92,6 +92,11 @@ def test_go_vet(image: str, shared: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_staticcheck(image: str, shared: Path) -> None:
+    done = _in_go(image, shared, f"XDG_CACHE_HOME={shared}/cache staticcheck ./...")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def built(image: str, shared: Path) -> dict[str, Path]:
     """The binaries of all platforms, by name."""
