@@ -32,7 +32,7 @@ func besideOthers(t *testing.T) bool {
 type rig struct {
 	*fakeclient.Client
 	t   *testing.T
-	eng string // state directory of the engine
+	eng string // where the engine is: the fake one's state directory, the address of the WSL stand-in's server
 	env []string
 
 	limit time.Duration // 0: the default

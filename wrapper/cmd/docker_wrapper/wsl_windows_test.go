@@ -77,7 +77,7 @@ func onLinux(script string, stdin io.Reader, stdout, stderr io.Writer) error {
 // reachEngine: it is in a distribution.
 func (r *realRig) reachEngine() {
 	r.t.Helper()
-	if os.Getenv(wslServer) == "" {
+	if r.eng = os.Getenv(wslServer); r.eng == "" {
 		r.t.Skip("set " + wslServer + ": see tests/wrapper/test_wrapper_wine.py")
 	}
 	bin := r.t.TempDir()
