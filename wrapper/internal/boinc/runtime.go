@@ -77,6 +77,7 @@ type Runtime struct {
 	out         outbox
 	sporadic    *sporadic
 	finished    bool
+	ending      chan struct{} // closed when the last status is sent
 }
 
 // Init does what a program does first under a client (spec 07 §3.1): a finish file left by
@@ -126,6 +127,7 @@ func Init(opts Options) *Runtime {
 	quitSignals(r.signals)
 	now := time.Now()
 	r.lastBeat, r.lastAlive = now, now
+	r.lastSend = now // a job that is over at once finds the channel empty for its last status
 	if pid := r.init.ClientPID; pid > 0 {
 		r.clientStart = processStart(pid)
 		if pid == os.Getppid() && !r.init.UsingSandbox {
@@ -398,14 +400,27 @@ func (r *Runtime) flush(limit time.Duration) {
 	}
 }
 
+// Ending sends the last status while the caller cleans up before Finish: the client takes a message only once a second.
+// No other status is sent afterwards.
+func (r *Runtime) Ending(last Status) {
+	r.Report(last)
+	r.ending = make(chan struct{})
+	go func() {
+		r.flush(finishSendLimit)
+		close(r.ending)
+	}()
+}
+
 // Finish ends the job with a status of 0..255. The caller has put all outputs
-// in place and stopped all children. It does not return.
+// in place and stopped all children. last is sent unless Ending was called. It does not return.
 func (r *Runtime) Finish(status int, message string, notice bool, last Status) {
 	if status < 0 || status > 255 {
 		status = 1
 	}
-	r.Report(last)
-	r.flush(finishSendLimit)
+	if r.ending == nil {
+		r.Ending(last)
+	}
+	<-r.ending
 	path := filepath.Join(r.dir, FinishFile)
 	if err := WriteAtomic(path, []byte(finishText(status, message, notice)), 0o644); err != nil {
 		r.opts.Log("error: cannot write %s: %v", FinishFile, err)

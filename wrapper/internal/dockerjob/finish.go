@@ -49,12 +49,13 @@ func (s *Session) conclude(err error) {
 		s.postponeJob(o)
 		return
 	}
-	s.cleanUp()
 	last := s.meter.status()
 	last.CheckpointCPU = last.CPU
 	if o.ran && o.status == 0 {
 		last.FractionDone = 1
 	}
+	s.rt.Ending(last)
+	s.cleanUp()
 	s.rt.Finish(o.status, "", false, last)
 }
 
