@@ -113,7 +113,7 @@ func TestRealCopyModeAndArchive(t *testing.T) {
 	r := newReal(t, "copy")
 	in := "INPUT\n"
 	r.Link("in_0", "jf_in", &in)
-	os.Chmod(filepath.Join(r.Project, "jf_in"), 0o755)
+	makeExecutable(t, filepath.Join(r.Project, "jf_in"))
 	r.Put("Dockerfile", r.from())
 	r.Put("job.toml", `
 command = ["sh", "-c", 'test -x /root/shared/data.txt || exit 9; cat /root/shared/data.txt; echo err >&2; cd /root/shared/results; mkdir sub; echo "A $X" > a.txt; echo B > sub/b.txt; chmod 600 a.txt; ln -s a.txt l; ln -s /etc/passwd evil; mkfifo fifo; ln a.txt hard; touch sub/-n; echo out > /root/out']

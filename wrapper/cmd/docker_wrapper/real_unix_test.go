@@ -16,6 +16,13 @@ import (
 // reachEngine: it is on this system, in the PATH.
 func (r *realRig) reachEngine() {}
 
+func makeExecutable(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Chmod(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // docker runs a command of the engine; its output.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()

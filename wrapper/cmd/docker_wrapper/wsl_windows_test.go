@@ -94,16 +94,31 @@ func (r *realRig) reachEngine() {
 	r.env = append(r.env, "PATH="+bin+";"+os.Getenv("PATH"))
 }
 
+// makeExecutable: WSL shows all files of Windows so, Wine's drive does not.
+func makeExecutable(t *testing.T, file string) {
+	t.Helper()
+	if err := onLinux(execx.Pretty([]string{"chmod", "755", linuxPath(file)}), strings.NewReader(""), io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// linuxPath is a path as Linux knows it; what is no path on drive Z: stays.
+func linuxPath(path string) string {
+	if strings.HasPrefix(strings.ToUpper(path), "Z:") {
+		return strings.ReplaceAll(path[2:], `\`, "/")
+	}
+	return path
+}
+
 // docker runs a command of the engine; its output. Paths are translated.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
-	for i, arg := range args {
-		if strings.HasPrefix(strings.ToUpper(arg), "Z:") {
-			args[i] = strings.ReplaceAll(arg[2:], `\`, "/")
-		}
+	command := []string{"docker"}
+	for _, arg := range args {
+		command = append(command, linuxPath(arg))
 	}
 	var out strings.Builder
-	if err := onLinux("exec 2>&1\n"+execx.Pretty(append([]string{"docker"}, args...)), strings.NewReader(""), &out, &out); err != nil {
+	if err := onLinux("exec 2>&1\n"+execx.Pretty(command), strings.NewReader(""), &out, &out); err != nil {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(out.String())
