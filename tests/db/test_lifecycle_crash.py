@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,8 +38,14 @@ class Doomed(Connection):
     def _maybe_die(self) -> None:
         if self.in_transaction:
             if self._left == 0:
-                execute(self._executioner, f"KILL {self.raw().thread_id()}")
+                thread = self.raw().thread_id()
+                execute(self._executioner, f"KILL {thread}")
                 self.killed = True
+                # KILL does not wait; until the rollback is done, others skip the rows that are still locked.
+                there = f"SELECT COUNT(*) AS n FROM information_schema.processlist WHERE id = {thread}"
+                deadline = time.monotonic() + 30
+                while execute(self._executioner, there)[0]["n"] and time.monotonic() < deadline:
+                    time.sleep(0.001)
             self._left -= 1
 
     def run(self, name: str, /, **params: Any) -> int:

@@ -14,9 +14,6 @@ from boincdock.scheduler import wsgi
 from tests.unit.test_crypto_keys import worked_example
 from tests.unit.test_upload_parser import signature_of, size_query, upload_request
 from tests.unit.test_upload_wsgi import CONFIG as UPLOAD_CONFIG
-from tests.unit.test_upload_wsgi import logging_as_before
-
-__all__ = ["logging_as_before"]  # a fixture that pytest finds here
 
 
 def rpc(world: World, request: str) -> tuple[str, int, int]:
